@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tokenize.c — turns a chunk of text into batches of counted words, one batch (or more) a shard.
+ *
+ * Runs in parallel, one chunk a task.  Letters are classified eight bytes at a time into a bit
+ * mask of 64, and words are the runs of ones in it, so the loop has a branch per word and not
+ * per byte.  Words are counted where they will travel: the entries lie in the payload of the
+ * batch, and a small index in scratch memory finds them.  A batch that is full joins the list
+ * of what is to be sent and a new one takes its place.
+ *
+ * Nothing is emitted before the whole chunk is tokenized.  When a channel is full the task
+ * waits with its list in the head of the chunk and goes on there.
+ */
+#include "wc.h"
+
+#define INDEX_SLOTS 4096u /* a shard; a power of two above WC_BATCH_ENTRIES */
+_Static_assert(INDEX_SLOTS > WC_BATCH_ENTRIES + WC_BATCH_ENTRIES / 4, "a probe always finds a free slot soon");
+
+typedef struct tokenizer {
+    gmk_ctx_t *ctx;
+    wc_chunk_t *chunk;
+    uint16_t *index;                   /* INDEX_SLOTS a shard: entry number + 1, 0 = free */
+    wc_batch_t *words[WC_MAX_SHARDS];  /* the open batch of each shard */
+    wc_batch_t *longs[WC_MAX_SHARDS];  /* the open batch of long words, when there is one */
+} tokenizer_t;
+
+static gmk_chan_t outs[WC_MAX_SHARDS];
+static uint32_t told; /* shards that have got the end; one task at a time sends it */
+
+/* keep[n] keeps the first n bytes of a little-endian word. */
+static const uint64_t keep[9] = {
+    0, 0xff, 0xffff, 0xffffff, 0xffffffff, 0xffffffffff, 0xffffffffffff, 0xffffffffffffff, ~(uint64_t)0,
+};
+
+#define EACH(b) ((uint64_t)(b) * 0x0101010101010101u) /* the byte b in all eight places */
+
+static inline uint64_t load8(const uint8_t *p)
+{
+    uint64_t v;
+
+    __builtin_memcpy(&v, p, 8);
+    return v;
+}
+
+/* Bit i tells whether byte i of the eight is an ASCII letter. */
+static inline uint64_t letters8(const uint8_t *p)
+{
+    uint64_t v = load8(p), low = (v & EACH(0x7f)) | EACH(0x20);
+    uint64_t from_a = low + EACH(0x80 - 'a'), past_z = low + EACH(0x80 - 'z' - 1);
+    uint64_t m = from_a & ~past_z & ~v & EACH(0x80);
+
+    return (m >> 7) * 0x0102040810204080u >> 56; /* gathers the eight top bits */
+}
+
+static inline uint64_t letters64(const uint8_t *p)
+{
+    uint64_t m = 0;
+
+    for (uint32_t i = 0; i < 8; i++)
+        m |= letters8(p + 8 * i) << (8 * i);
+    return m;
+}
+
+static wc_batch_t *new_batch(tokenizer_t *t, uint32_t shard, uint64_t size)
+{
+    wc_batch_t *b = gmk_payload_alloc(t->ctx, size);
+
+    if (!b) {
+        t->chunk->failed = 1;
+        return NULL;
+    }
+    *b = (wc_batch_t){.next = t->chunk->unsent, .shard = shard};
+    t->chunk->unsent = b;
+    return b;
+}
+
+/* Opens a batch of entries for the shard and forgets the entries of the one before. */
+static bool open_batch(tokenizer_t *t, uint32_t shard)
+{
+    uint16_t *index = t->index + (uint64_t)shard * INDEX_SLOTS;
+
+    for (uint32_t i = 0; i < INDEX_SLOTS; i++)
+        index[i] = 0;
+    t->words[shard] = new_batch(t, shard, WC_BATCH_BYTES);
+    return t->words[shard] != NULL;
+}
+
+static void add_entry(tokenizer_t *t, uint16_t *slot, uint32_t shard, wc_entry_t entry)
+{
+    wc_batch_t *b = t->words[shard];
+
+    wc_entries(b)[b->n++] = entry;
+    *slot = (uint16_t)b->n;
+    if (b->n == WC_BATCH_ENTRIES)
+        (void)open_batch(t, shard);
+}
+
+static inline void add_short(tokenizer_t *t, const uint8_t *word, uint64_t len)
+{
+    uint64_t first = len < 8 ? len : 8;
+    uint64_t lo = (load8(word) | EACH(0x20)) & keep[first];
+    uint64_t hi = (load8(word + 8) | EACH(0x20)) & keep[len - first];
+    uint64_t hash = wc_hash(lo, hi);
+    uint32_t shard = wc_shard(hash), i = (uint32_t)hash;
+    uint16_t *index = t->index + (uint64_t)shard * INDEX_SLOTS;
+    wc_entry_t *entries = wc_entries(t->words[shard]);
+
+    for (;; i++) {
+        uint16_t *slot = &index[i & (INDEX_SLOTS - 1)];
+        if (*slot == 0) {
+            add_entry(t, slot, shard, (wc_entry_t){.lo = lo, .hi = hi, .count = 1});
+            return;
+        }
+        wc_entry_t *e = &entries[*slot - 1u];
+        if (e->lo == lo && e->hi == hi) {
+            e->count++;
+            return;
+        }
+    }
+}
+
+static uint64_t hash_bytes(const uint8_t *word, uint64_t len)
+{
+    uint64_t h = len;
+
+    for (uint64_t i = 0; i < len; i++)
+        h = (h ^ (word[i] | 0x20u)) * 0x100000001b3u;
+    return wc_hash(h, len);
+}
+
+/* Long words are rare: they are not counted here, each occurrence travels. */
+static void add_long(tokenizer_t *t, const uint8_t *word, uint64_t len)
+{
+    uint64_t hash = hash_bytes(word, len), bytes = wc_long_bytes(len);
+    uint32_t shard = wc_shard(hash);
+    wc_batch_t *b = t->longs[shard];
+
+    if (!b || sizeof(*b) + b->used + bytes > WC_BATCH_BYTES) {
+        uint64_t size = sizeof(*b) + bytes;
+        b = new_batch(t, shard, size > WC_BATCH_BYTES ? size : WC_BATCH_BYTES);
+        t->longs[shard] = b;
+        if (!b)
+            return;
+    }
+    wc_long_t *l = (wc_long_t *)(void *)(wc_longs(b) + b->used);
+    uint8_t *to = (uint8_t *)(l + 1);
+    *l = (wc_long_t){.len = len, .hash = hash};
+    for (uint64_t i = 0; i < len; i++)
+        to[i] = (uint8_t)(word[i] | 0x20);
+    b->used += bytes;
+}
+
+static inline void add_word(tokenizer_t *t, const uint8_t *word, uint64_t len)
+{
+    if (len <= WC_KEY_LETTERS)
+        add_short(t, word, len);
+    else
+        add_long(t, word, len);
+}
+
+/* Finds every word of the text.  The zero bytes behind it end the last one. */
+static void scan(tokenizer_t *t)
+{
+    const uint8_t *text = wc_text(t->chunk), *start = NULL;
+    uint64_t inside = 0; /* was the byte before this block a letter? */
+
+    for (uint64_t at = 0; at <= t->chunk->len && !t->chunk->failed; at += 64) {
+        const uint8_t *block = text + at;
+        uint64_t m = letters64(block);
+        uint64_t edges = m ^ (m << 1 | inside); /* where a word begins, or has just ended */
+        if (inside && edges) {
+            add_word(t, start, (uint64_t)(block + __builtin_ctzll(edges) - start));
+            edges &= edges - 1;
+            inside = 0;
+        }
+        while (edges && !t->chunk->failed) {
+            start = block + __builtin_ctzll(edges);
+            edges &= edges - 1;
+            if (!edges)
+                break;
+            add_word(t, start, (uint64_t)(block + __builtin_ctzll(edges) - start));
+            edges &= edges - 1;
+        }
+        inside = m >> 63;
+    }
+}
+
+/* Counts the words of the chunk into batches, at least one a shard. */
+static void tokenize(gmk_ctx_t *c, wc_chunk_t *chunk)
+{
+    tokenizer_t t = {.ctx = c, .chunk = chunk};
+
+    t.index = gmk_bump(c, (uint64_t)wc_config.shards * INDEX_SLOTS * sizeof(uint16_t));
+    if (!t.index)
+        chunk->failed = 1;
+    /* The list is sent newest first, so the first batch of a shard is its last message. */
+    for (uint32_t s = 0; s < wc_config.shards && !chunk->failed; s++)
+        if (open_batch(&t, s))
+            t.words[s]->closes = 1;
+    if (!chunk->failed)
+        scan(&t);
+    chunk->tokenized = 1;
+}
+
+/* Emits to the shard; GMK_CHAN_FULL means that this task will run again once there is room. */
+static int emit_or_wait(gmk_ctx_t *c, uint32_t shard, const gmk_task_t *t)
+{
+    int rc = gmk_chan_emit(c, outs[shard], t);
+
+    if (rc == GMK_CHAN_FULL) {
+        int waiting = gmk_chan_wait(c, outs[shard], 1);
+        return waiting == GMK_OK ? rc : waiting;
+    }
+    return rc;
+}
+
+static int send_batches(gmk_ctx_t *c, wc_chunk_t *chunk)
+{
+    int rc = GMK_OK;
+
+    while (chunk->unsent && rc == GMK_OK) {
+        wc_batch_t *b = chunk->unsent, *next = b->next;
+        gmk_task_t t = {.type = WC_COUNT, .flags = GMK_PRIO_1 | GMK_TASK_PAYLOAD_RC};
+        t.payload_ptr = (uint64_t)(uintptr_t)b;
+        t.payload_len = (uint32_t)(sizeof(*b) + b->n * sizeof(wc_entry_t) + b->used);
+        t.meta0 = WC_DATA | (uint64_t)b->shard << 8;
+        rc = emit_or_wait(c, b->shard, &t); /* once accepted, the batch is no longer ours */
+        if (rc == GMK_OK)
+            chunk->unsent = next;
+    }
+    return rc;
+}
+
+/* One failure ends the run, so it need not reach every shard. */
+static int send_failure(gmk_ctx_t *c, int code)
+{
+    gmk_task_t t = {.type = WC_COUNT, .flags = GMK_PRIO_1, .meta0 = WC_FAILED};
+
+    t.meta1 = (uint64_t)(int64_t)code;
+    return emit_or_wait(c, 0, &t);
+}
+
+/* Tells every shard how many chunks there were. */
+static int send_end(gmk_ctx_t *c, uint64_t chunks)
+{
+    int rc = GMK_OK;
+
+    while (told < wc_config.shards && rc == GMK_OK) {
+        gmk_task_t t = {.type = WC_COUNT, .flags = GMK_PRIO_1, .meta1 = chunks};
+        t.meta0 = WC_END | (uint64_t)told << 8;
+        rc = emit_or_wait(c, told, &t);
+        if (rc == GMK_OK)
+            told++;
+    }
+    return rc;
+}
+
+static int take_chunk(gmk_ctx_t *c, wc_chunk_t *chunk)
+{
+    if (!chunk->tokenized)
+        tokenize(c, chunk);
+    while (chunk->failed && chunk->unsent) {
+        wc_batch_t *b = chunk->unsent;
+        chunk->unsent = b->next;
+        (void)gmk_payload_release(c, b);
+    }
+    return chunk->failed ? send_failure(c, GMK_ALLOC_FAIL) : send_batches(c, chunk);
+}
+
+static int on_chunk(gmk_ctx_t *c)
+{
+    const gmk_task_t *t = c->task;
+    int rc;
+
+    if (t->meta0 == WC_END)
+        rc = send_end(c, t->meta1);
+    else if (t->meta0 == WC_FAILED)
+        rc = send_failure(c, (int)(int64_t)t->meta1);
+    else
+        rc = take_chunk(c, (wc_chunk_t *)(uintptr_t)t->payload_ptr);
+    return rc == GMK_CHAN_FULL ? GMK_OK : rc;
+}
+
+static int init(gmk_ctx_t *c)
+{
+    char name[16];
+    int rc = GMK_OK;
+
+    told = 0;
+    for (uint32_t s = 0; s < wc_config.shards && rc == GMK_OK; s++) {
+        wc_words_name(name, s);
+        rc = gmk_chan_find(c, name, &outs[s]);
+    }
+    return rc;
+}
+
+static const gmk_handler_reg_t handlers[] = {{.type = WC_TOKENIZE, .fn = on_chunk, .name = "wc.tokenize"}};
+
+gmk_module_t wc_tokenize = {
+    .name = "wc.tokenize", .version = 1, .handlers = handlers, .n_handlers = 1, .init = init,
+};

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/* atomics.c — atomics and fences of the simulation HAL: a scheduling point, then a plain access. */
+#include "sim_int.h"
+
+static bool nobody_elses(enum gmk_scope s) { return s == GMK_WORKER && sim.options.lanes == 1; }
+
+/* The event to complete; a scratch one where the access is nobody else's business. */
+static struct sim_event *enter(enum sim_op op, const void *p, enum gmk_scope s, const void *pc)
+{
+    static struct sim_event unseen;
+    return nobody_elses(s) ? &unseen : sim_point_from(op, p, pc);
+}
+
+static void leave(enum gmk_scope s)
+{
+    if (!nobody_elses(s))
+        sim_after();
+}
+
+static void refuse_system_scope(enum gmk_scope s)
+{
+    if (s == GMK_SYSTEM)
+        sim_fail("a read-modify-write at system scope: it is not atomic across a bus");
+}
+
+#define ENTER(op) enter(op, p, s, __builtin_return_address(0))
+
+#define ATOMICS(bits)                                                                                        \
+    uint##bits##_t gmk_load##bits(const gmk_a##bits##_t *p, enum gmk_order o, enum gmk_scope s)              \
+    {                                                                                                        \
+        (void)o;                                                                                             \
+        struct sim_event *e = ENTER(SIM_LOAD);                                                               \
+        uint##bits##_t v = p->v;                                                                             \
+        e->value = v;                                                                                        \
+        leave(s);                                                                                            \
+        return v;                                                                                            \
+    }                                                                                                        \
+    static void set##bits(gmk_a##bits##_t *p, uint##bits##_t v, enum gmk_scope s, struct sim_event *e)       \
+    {                                                                                                        \
+        bool changes = p->v != v;                                                                            \
+        e->value = v;                                                                                        \
+        p->v = v;                                                                                            \
+        if (changes)                                                                                         \
+            sim_wrote();                                                                                     \
+        leave(s);                                                                                            \
+    }                                                                                                        \
+    void gmk_store##bits(gmk_a##bits##_t *p, uint##bits##_t v, enum gmk_order o, enum gmk_scope s)           \
+    {                                                                                                        \
+        (void)o;                                                                                             \
+        set##bits(p, v, s, ENTER(SIM_STORE));                                                                \
+    }                                                                                                        \
+    bool gmk_cas##bits(gmk_a##bits##_t *p, uint##bits##_t *expected, uint##bits##_t v, enum gmk_order o,     \
+                       enum gmk_scope s)                                                                     \
+    {                                                                                                        \
+        (void)o;                                                                                             \
+        refuse_system_scope(s);                                                                              \
+        struct sim_event *e = ENTER(SIM_CAS);                                                                \
+        if (p->v == *expected) {                                                                             \
+            set##bits(p, v, s, e);                                                                           \
+            return true;                                                                                     \
+        }                                                                                                    \
+        e->op = SIM_CAS_MISS;                                                                                \
+        e->value = *expected = p->v;                                                                         \
+        return false;                                                                                        \
+    }                                                                                                        \
+    RMW(xchg, bits, SIM_XCHG, v)                                                                             \
+    RMW(add, bits, SIM_ADD, old + v)                                                                         \
+    RMW(sub, bits, SIM_SUB, old - v)                                                                         \
+    RMW(or, bits, SIM_OR, old | v)                                                                           \
+    RMW(and, bits, SIM_AND, old &v)
+
+#define RMW(name, bits, op, result)                                                                          \
+    uint##bits##_t gmk_##name##bits(gmk_a##bits##_t *p, uint##bits##_t v, enum gmk_order o,                  \
+                                    enum gmk_scope s)                                                        \
+    {                                                                                                        \
+        (void)o;                                                                                             \
+        refuse_system_scope(s);                                                                              \
+        struct sim_event *e = ENTER(op);                                                                     \
+        uint##bits##_t old = p->v;                                                                           \
+        set##bits(p, result, s, e);                                                                          \
+        return old;                                                                                          \
+    }
+
+ATOMICS(32)
+ATOMICS(64)
+
+void gmk_fence(enum gmk_order o, enum gmk_scope s)
+{
+    (void)o;
+    (void)enter(SIM_FENCE, NULL, s, __builtin_return_address(0));
+}
+
+void gmk_hal_asym_light(void) { (void)sim_point(SIM_FENCE, NULL); }
+
+void gmk_hal_asym_heavy(void) { (void)sim_point(SIM_FENCE, NULL); }
+
+/*
+ * Stays here while nobody else has changed a shared word since this fiber was last here: looking
+ * again would show the same.  A word that changed in between is not missed.
+ */
+void gmk_hal_relax(uint32_t round)
+{
+    struct sim_fiber *f = sim.current;
+    struct sim_event *e = sim_point(SIM_RELAX, NULL);
+
+    e->value = round;
+    if (sim.writes - f->own_writes == f->seen_writes)
+        sim_block(SIM_SPINNING, NULL, UINT64_MAX);
+    f->seen_writes = sim.writes - f->own_writes;
+}
+
+uint64_t gmk_hal_now_ns(void)
+{
+    struct sim_event *e = sim_point(SIM_CLOCK, NULL);
+    sim_tick();
+    e->value = sim.now;
+    return sim.now;
+}
+
+uint64_t gmk_hal_cycles(void)
+{
+    struct sim_event *e = sim_point(SIM_CLOCK, NULL);
+    sim_tick();
+    e->value = sim.now;
+    return sim.now;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sim.h — what a scenario sees of the simulator.
+ *
+ * A scenario is a function.  sim_run runs it as the first fiber; it starts others with
+ * gmk_hal_thread_create and must join them.  The seed decides everything: which fiber goes on
+ * at each scheduling point (uniformly), spurious wake-ups, failed allocations, what sim_rand
+ * returns.  The same program with the same seed does the same thing, event for event.
+ *
+ * SCHEDULING POINTS.  Every atomic at kernel or system scope (at worker scope too when lanes > 1),
+ * fence, lock, park, relax, clock read, page allocation, thread start and join, meeting of
+ * lanes.  The choice comes first, then the operation; behind one atomic in four there is a second
+ * choice.  In between a fiber runs alone.
+ *
+ * TIME is virtual.  A clock read moves it by 1 ns; otherwise it moves only when no fiber can run:
+ * to the next timeout, or in growing steps while fibers spin in gmk_hal_relax.  There a fiber
+ * stays until another has changed a shared word since it last looked, or time has moved.
+ *
+ * A RUN FAILS when a sim_check does not hold; when nothing can run and nothing is due
+ * (deadlock); when max_steps points or max_time_ns are passed, or all fibers only spin
+ * (livelock); on a CPU fault outside gmk_hal_guarded; when threads or pages are left over; and
+ * when the HAL is used against its contract.
+ *
+ * All calls are for fibers of the current run, except sim_run, sim_report and sim_result.
+ */
+#ifndef GGMK_SIM_H
+#define GGMK_SIM_H
+
+#include <ggmk/hal.h>
+
+#include <stdio.h>
+
+/* Chances are in 1/65536.  A scenario may change any of it, lanes only before its first thread. */
+typedef struct sim_options {
+    uint64_t max_steps;     /* default 1,000,000 */
+    uint64_t max_time_ns;   /* default one day */
+    uint32_t lanes;         /* fibers per gmk_hal_thread_create, 1 .. GMK_HAL_MAX_LANES; default 1 */
+    uint32_t cpus;          /* what gmk_hal_cpu_count says; default 2 */
+    uint32_t spurious;      /* a park wait returns though nobody woke it; default 2048 */
+    uint32_t early_timeout; /* at a point: time moves to the next timeout though fibers can run; default 0 */
+    uint32_t page_fail;     /* gmk_hal_page_alloc fails; default 0 */
+    uint32_t thread_fail;   /* gmk_hal_thread_create fails; default 0 */
+} sim_options_t;
+
+typedef struct sim_result {
+    bool failed;
+    char message[256];
+    uint64_t steps;    /* scheduling points */
+    uint64_t switches; /* where another fiber went on */
+    uint64_t time_ns;  /* virtual, from the start of the run */
+    uint64_t hash;     /* of the schedule: equal means the same fibers did the same operations */
+} sim_result_t;
+
+/* Runs a scenario; true when it passed.  Not from a fiber. */
+bool sim_run(uint64_t seed, void (*scenario)(void *), void *arg, sim_result_t *result);
+
+/* Writes the last `events` events of the latest run, the state of each fiber, and the console. */
+void sim_report(FILE *to, unsigned events);
+
+sim_options_t *sim_options(void);
+
+/* Uniform below n; 0 for n = 0.  Its own stream: using it does not change the schedule. */
+uint32_t sim_rand(uint32_t n);
+
+/* A scheduling point for scenarios that model something outside the HAL. */
+void sim_yield(void);
+/* Virtual time without moving it. */
+uint64_t sim_time(void);
+/* Blocks this fiber for a time. */
+void sim_sleep(uint64_t ns);
+
+/* A thread of so many lanes, whatever options.lanes says; same errors as gmk_hal_thread_create. */
+int sim_thread_create(gmk_hal_thread_t *t, const char *name, uint32_t lanes, void (*fn)(void *), void *arg);
+
+/* Raises a CPU fault here: contained by gmk_hal_guarded, or the end of the run. */
+_Noreturn void sim_crash(uint32_t kind, uint64_t address);
+
+/* Bytes of pages allocated and not given back. */
+uint64_t sim_pages_in_use(void);
+/* Whether a line on the console since the start of the run contains text. */
+bool sim_console_has(const char *text);
+
+/* Ends the run as failed. */
+_Noreturn void sim_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* sim_check(condition) or sim_check(condition, format, ...): ends the run when it does not hold. */
+#define sim_check(cond, ...)                                                                                 \
+    do {                                                                                                     \
+        if (!(cond))                                                                                         \
+            sim_check_failed(__FILE__, __LINE__, #cond, " " __VA_ARGS__);                                    \
+    } while (0)
+_Noreturn void sim_check_failed(const char *file, int line, const char *cond, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+#endif

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/* sim_int.h — what the files of hal/sim share: fibers, teams, the state of a run. */
+#ifndef GGMK_SIM_INT_H
+#define GGMK_SIM_INT_H
+
+#include "sim.h"
+
+#include <setjmp.h>
+
+#define SIM_MAX_FIBERS 512u
+#define SIM_WARP 32u
+#define SIM_WARPS (GMK_HAL_MAX_LANES / SIM_WARP)
+#define SIM_EVENTS 1024u /* kept for a report; a power of two */
+
+#define SIM_OPS(X)                                                                                           \
+    X(START)                                                                                                 \
+    X(EXIT) X(LOAD) X(STORE) X(XCHG) X(CAS) X(CAS_MISS) X(ADD) X(SUB) X(OR) X(AND) X(FENCE) X(LOCK)          \
+        X(UNLOCK) X(PARK) X(PARKED) X(WAKE) X(RELAX) X(CLOCK) X(SPAWN) X(JOIN) X(PAGES) X(BARRIER) X(MEET)   \
+            X(COALESCE) X(YIELD)
+#define SIM_OP_ENUM(name) SIM_##name,
+enum sim_op { SIM_OPS(SIM_OP_ENUM) SIM_N_OPS };
+
+enum sim_state {
+    SIM_FREE,
+    SIM_RUNNABLE,
+    SIM_ON_LOCK,
+    SIM_ON_PARK,
+    SIM_SPINNING,
+    SIM_SLEEPING,
+    SIM_ON_JOIN,
+    SIM_ON_BARRIER,
+    SIM_ON_WARP,
+    SIM_DONE
+};
+
+struct sim_event {
+    uint32_t fiber;
+    enum sim_op op;
+    const void *where; /* the word, lock, slot, ... */
+    const void *pc;    /* who called the HAL */
+    uint64_t value;    /* read or written */
+};
+
+/* The innermost gmk_hal_guarded of a fiber. */
+struct sim_guard {
+    sigjmp_buf back;
+    const volatile uint32_t *depth;
+    gmk_fault_info_t *info;
+};
+
+struct sim_fiber {
+    void *sp;
+    enum sim_state state;
+    uint32_t id, slot; /* slot: its place among the runnable ones */
+    uint64_t due;      /* virtual time at which it goes on in any case; UINT64_MAX = never */
+    const void *waits_on;
+    bool timed_out;
+    uint64_t own_writes, seen_writes; /* for relax */
+    struct sim_team *team;
+    uint32_t lane;
+    uint32_t met;      /* what the last meeting gave it */
+    const void *at;    /* coalesce: the place it has come to */
+    uint32_t together; /* coalesce: with whom; 0 = not decided yet */
+    struct sim_guard *guard;
+    void (*fn)(void *);
+    void *arg;
+    bool has_stack;
+};
+
+/* A meeting of some lanes of a warp; kept under the lowest of them. */
+struct sim_meet {
+    uint32_t mask, arrived;
+    uint32_t value[SIM_WARP], from[SIM_WARP];
+};
+
+/* A thread: one fiber per lane. */
+struct sim_team {
+    bool used;
+    uint32_t lanes, alive, at_barrier;
+    struct sim_fiber *joiner;
+    char name[16];
+    struct sim_fiber *fiber[GMK_HAL_MAX_LANES];
+    struct sim_meet meet[SIM_WARPS][SIM_WARP];
+};
+
+struct sim {
+    struct sim_fiber *current;
+    struct sim_fiber *runnable[SIM_MAX_FIBERS];
+    uint32_t n_runnable, n_spinning, n_fibers; /* n_fibers: slots ever used in this run */
+    uint64_t random, random_scenario;
+    uint64_t now, next_due;
+    uint64_t writes;  /* shared words changed, by anyone */
+    uint64_t quantum; /* the next step of time while fibers only spin */
+    uint32_t idle_steps;
+    void *host_sp;
+    sim_options_t options;
+    sim_result_t result;
+    uint64_t n_events;
+    struct sim_event events[SIM_EVENTS];
+};
+extern struct sim sim;
+
+/* sched.c */
+struct sim_event *sim_point_from(enum sim_op op, const void *where, const void *pc);
+#define sim_point(op, where) sim_point_from(op, where, __builtin_return_address(0))
+void sim_after(void);
+bool sim_chance(uint32_t per_65536);
+void sim_make_runnable(struct sim_fiber *f);
+void sim_block(enum sim_state state, const void *on, uint64_t due);
+uint64_t sim_due(uint64_t timeout_ns);
+void sim_wrote(void);
+void sim_tick(void);
+
+/* fiber.c */
+struct sim_team *sim_team_create(const char *name, uint32_t lanes, void (*fn)(void *), void *arg);
+void sim_team_free(struct sim_team *team);
+uint32_t sim_team_number(const struct sim_team *team);
+struct sim_team *sim_team_at(uint32_t number);
+void sim_fibers_reset(void);
+struct sim_fiber *sim_fiber_at(uint32_t id);
+bool sim_stack_of(const void *address, uint32_t *fiber, uint64_t *offset);
+
+/* pages.c */
+void sim_pages_reset(void);
+bool sim_page_of(const void *address, uint64_t *offset);
+
+/* fault.c */
+void sim_fault_install(void);
+
+/* report.c */
+void sim_console_reset(void);
+
+#endif

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* ggmk.h — the whole public interface of the kernel. */
+#ifndef GGMK_H
+#define GGMK_H
+
+#include <ggmk/chan.h>
+#include <ggmk/error.h>
+#include <ggmk/kernel.h>
+#include <ggmk/mem.h>
+#include <ggmk/module.h>
+#include <ggmk/observe.h>
+#include <ggmk/task.h>
+
+#endif

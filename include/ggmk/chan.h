@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * chan.h — named, typed channels, the only way modules meet.
+ *
+ * Emission order is the order in which emitters claim tickets; it is the same for every
+ * subscriber and keeps each producer's own order.  A channel has `slots` credits.  An emit
+ * takes one, and once it has, nothing can fail; the credit comes back when every subscriber is
+ * done with the message.  GMK_CHAN_FULL means that nobody got it.
+ *
+ * Calls take the ctx of a handler or of a port; all may be made under load from any thread
+ * that has one.
+ */
+#ifndef GGMK_CHAN_H
+#define GGMK_CHAN_H
+
+#include <ggmk/kernel.h>
+#include <ggmk/task.h>
+
+#define GMK_MAX_CHANNELS 256u
+#define GMK_MAX_SUBS 32u
+#define GMK_DEFAULT_SLOTS 1024u
+#define GMK_MAX_SLOTS (1u << 20)
+#define GMK_ANY_WORKER UINT32_MAX
+
+/* Handles carry a generation: one that outlives its channel or subscription is refused. */
+typedef struct gmk_chan { uint32_t id; } gmk_chan_t; /* 0 = none */
+typedef struct gmk_sub { uint64_t id; } gmk_sub_t;   /* 0 = none */
+
+enum { GMK_P2P = 0, GMK_FANOUT = 1 };                  /* mode */
+enum { GMK_LOSSLESS = 0, GMK_LOSSY = 1 };              /* guarantee */
+enum {
+    GMK_CHAN_DROP_OLDEST = 1 << 0, /* lossy: shed the oldest queued message, not the newest */
+    GMK_CHAN_DEGRADE = 1 << 1      /* lossless with replay: see gmk_chan_cfg_t.replay */
+};
+enum { GMK_ORDERED = 0, GMK_PARALLEL = 1 };            /* gmk_sub_cfg_t.order */
+
+typedef struct gmk_chan_cfg {
+    const char *name;   /* "namespace.verb", 1-31 bytes of [a-z0-9_.-]; sys.* is the kernel's */
+    uint32_t msg_type;  /* type of every message, 0 = any */
+    uint32_t mode;      /* GMK_P2P (default) or GMK_FANOUT */
+    uint32_t guarantee; /* GMK_LOSSLESS (default) or GMK_LOSSY */
+    uint32_t slots;     /* credits, 1 .. 2^20; default 1024 */
+    uint32_t replay;    /* lossless fan-out: so many handled messages stay readable, <= 2^20;
+                           with DEGRADE a subscriber that falls further behind than this is
+                           marked and loses messages instead of holding the emitter */
+    uint32_t flags;     /* GMK_CHAN_* */
+    uint32_t reserve_pct; /* credits only priority 0 may use, 1 .. 50 percent; default 10;
+                             UINT32_MAX = none */
+} gmk_chan_cfg_t;
+
+/* Opens a channel.  EXISTS, LIMIT (256 channels), RANGE, INVAL (name), ALLOC_FAIL, STATE. */
+int gmk_chan_open(gmk_ctx_t *c, const gmk_chan_cfg_t *cfg, gmk_chan_t *out);
+
+/* Finds an open channel by name.  NOTFOUND, INVAL. */
+int gmk_chan_find(gmk_ctx_t *c, const char *name, gmk_chan_t *out);
+
+typedef struct gmk_sub_cfg {
+    uint32_t handler;  /* handler type that runs for every delivery */
+    uint32_t order;    /* GMK_ORDERED (default): one at a time, in order; GMK_PARALLEL */
+    uint32_t pinned;   /* 1: ordered, on `worker` only */
+    uint32_t worker;   /* index, with pinned */
+    uint32_t replay_from; /* 1: start at message `from` (lossless fan-out with replay) */
+    uint32_t from;     /* message number, serial arithmetic */
+} gmk_sub_cfg_t;
+
+/*
+ * Subscribes a handler type.  CHAN_CLOSED (or stale), CHAN_ALREADY_BOUND (P2P), LIMIT (32),
+ * RANGE (worker, handler type, `from` is no longer readable), NOTFOUND (no such handler),
+ * ALLOC_FAIL.
+ */
+int gmk_chan_sub(gmk_ctx_t *c, gmk_chan_t ch, const gmk_sub_cfg_t *cfg, gmk_sub_t *out);
+
+/*
+ * Ends a subscription: no delivery of it starts afterwards; what is queued for it is
+ * dead-lettered in order with GMK_DROP_CLOSED.  Never blocks.  NOTFOUND.
+ */
+int gmk_chan_unsub(gmk_ctx_t *c, gmk_sub_t sub);
+
+/*
+ * Closes a channel: emits answer CHAN_CLOSED from here on, what is queued is dead-lettered in
+ * order, and the slot is reclaimed after every worker and port has passed a quiescent point.
+ * Never blocks; gmk_wait_closed waits for the reclaim.  CHAN_CLOSED, INVAL (sys.*).
+ */
+int gmk_chan_close(gmk_ctx_t *c, gmk_chan_t ch);
+
+/* Waits until a closed channel is reclaimed.  Ports only.  OK, TIMEOUT, STATE (a handler, or open). */
+int gmk_wait_closed(gmk_ctx_t *c, gmk_chan_t ch, uint64_t timeout_ns);
+
+/*
+ * Emits a message.  t->type must be the channel's message type, or 0.  CHAN_FULL, CHAN_CLOSED,
+ * CHAN_TYPE_MISMATCH, INVAL, RANGE.  On any error the caller still owns the payload.
+ */
+int gmk_chan_emit(gmk_ctx_t *c, gmk_chan_t ch, const gmk_task_t *t);
+
+/* Emits the first so many of n messages, in order: returns how many, or < 0 when none. */
+int gmk_chan_emit_n(gmk_ctx_t *c, gmk_chan_t ch, const gmk_task_t *t, uint32_t n);
+
+/* Emits, waiting for a credit up to timeout_ns.  Ports only.  As gmk_chan_emit, and TIMEOUT, STATE. */
+int gmk_chan_emit_wait(gmk_ctx_t *c, gmk_chan_t ch, const gmk_task_t *t, uint64_t timeout_ns);
+
+/*
+ * In a handler that then returns GMK_OK: run this task again once `credits` are free on the
+ * channel.  Counts as neither retry nor yield.  1 <= credits <= slots.  CHAN_CLOSED, RANGE, STATE.
+ */
+int gmk_chan_wait(gmk_ctx_t *c, gmk_chan_t ch, uint32_t credits);
+
+/* Failed deliveries of this channel go to this handler type instead of sys.error; 0 undoes it. */
+int gmk_chan_on_error(gmk_ctx_t *c, gmk_chan_t ch, uint32_t handler_type);
+
+typedef struct gmk_chan_stats {
+    char name[GMK_NAME_MAX + 1];
+    uint32_t msg_type, mode, guarantee, slots, subs, waiters;
+    uint64_t emitted, refused, unheard;             /* messages */
+    uint64_t completed, failed, shed, dropped;      /* deliveries; shed is part of dropped */
+    uint64_t used;                                  /* credits in use now */
+} gmk_chan_stats_t;
+
+int gmk_chan_stats(gmk_kernel_t *k, gmk_chan_t ch, gmk_chan_stats_t *out); /* any thread; CHAN_CLOSED, INVAL */
+
+/*
+ * What arrives on sys.dropped and sys.error: one record per cause, in meta and payload.
+ *   meta0  bits 0-31 the code (as int32), bits 32-63 how many deliveries it stands for (>= 1)
+ *   meta1  bits 0-31 the type that failed, bits 32-63 the channel id of the delivery, 0 = direct
+ * The payload, when there is one, is the failed delivery's own, by inherited reference.
+ */
+static inline int gmk_dead_code(const gmk_task_t *t) { return (int)(int32_t)(uint32_t)t->meta0; }
+static inline uint32_t gmk_dead_count(const gmk_task_t *t) { return (uint32_t)(t->meta0 >> 32); }
+static inline uint32_t gmk_dead_type(const gmk_task_t *t) { return (uint32_t)t->meta1; }
+static inline uint32_t gmk_dead_channel(const gmk_task_t *t) { return (uint32_t)(t->meta1 >> 32); }
+
+/* The message number a delivery carries is task->seq; a degraded subscriber's gap before it: */
+uint32_t gmk_chan_gap(gmk_ctx_t *c); /* messages lost just before the running delivery, else 0 */
+
+#endif

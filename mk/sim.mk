@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+#
+# The simulation target: the core, unchanged, with hal/sim below it and the scenarios of test/sim on
+# top.  The program is not position-independent, so an address is the same in every replay.
+#
+#:sim           build/ggmk-sim; `build/ggmk-sim list` says what it can run
+#:              test-sim runs all scenarios, over the seeds SIM_SEEDS=1..2000
+
+ifeq ($(shell uname -m),x86_64)
+
+SIM := $(BUILD)/ggmk-sim
+SIM_CORE := $(BUILD)/sim/libgmk_sim.a
+SIM_CORE_OBJS := $(patsubst %.c,$(BUILD)/sim/%.o,$(CORE_SRCS))
+SIM_SRCS := $(sort $(wildcard hal/sim/*.c)) hal/linux/linked.c $(sort $(wildcard test/sim/*.c))
+SIM_OBJS := $(patsubst %.c,$(BUILD)/sim/%.o,$(SIM_SRCS)) $(BUILD)/sim/hal/sim/switch.o
+SIM_FLAGS := $(strip $(CC) $(filter-out -fvisibility=hidden,$(BASE_CFLAGS)) -O2 -fno-pie -fno-omit-frame-pointer \
+	-DGMK_HAL_SIM -DGMK_DEBUG $(EXTRA_CFLAGS))
+
+ifeq ($(filter clean help,$(MAKECMDGOALS)),)
+$(eval $(call remember,$(BUILD)/sim/flags,$(SIM_FLAGS)))
+$(eval $(call remember,$(BUILD)/sim/objects,$(SIM_CORE_OBJS) $(SIM_OBJS)))
+endif
+
+.PHONY: sim
+sim: $(SIM)
+
+$(BUILD)/sim/%.o: %.c $(BUILD)/sim/flags | $(BUILD)/deps/build
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "  CC sim $<")
+	$(Q)$(SIM_FLAGS) $(DEFS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/sim/%.o: %.S $(BUILD)/sim/flags | $(BUILD)/deps/build
+	@mkdir -p $(@D)
+	$(Q)$(CC) -c -o $@ $<
+
+$(BUILD)/sim/hal/%.o: DEFS = $(HOSTED_DEFS)
+$(BUILD)/sim/test/%.o: DEFS = $(HOSTED_DEFS)
+
+$(SIM_CORE): $(SIM_CORE_OBJS) $(BUILD)/sim/objects
+	$(Q)rm -f $@ && $(AR) rcs $@ $(SIM_CORE_OBJS)
+
+$(SIM): $(SIM_OBJS) $(SIM_CORE)
+	$(if $(Q),@echo "  LD $@")
+	$(Q)$(CC) -no-pie -rdynamic -o $@ $(SIM_OBJS) $(SIM_CORE) $(EXTRA_LDFLAGS)
+
+-include $(SIM_OBJS:.o=.d) $(SIM_CORE_OBJS:.o=.d)
+
+TEST_GROUPS += sim
+TESTS_sim := test/sim/sim.t
+TEST_DEPS_sim := $(SIM)
+
+endif

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+/* api_misc.c — the public calls for memory, modules, traces, metrics and export. */
+#include "api.h"
+#include "boot.h"
+#include "export.h"
+#include "format.h"
+
+/* ---- memory ------------------------------------------------------------------------------- */
+
+static void *counted(gmk_front_t *f, void *p, size_t size)
+{
+    if (GMK_UNLIKELY(p == NULL) && gmk_load32(&f->core->trace_mask, GMK_RLX, GMK_KERNEL) >= GMK_TRACE_WARN)
+        gmk_trace_now(f, GMK_EV_ALLOC_FAIL, 0, size > UINT32_MAX ? UINT32_MAX : (uint32_t)size, 0);
+    return p;
+}
+
+void *gmk_alloc(gmk_ctx_t *c, size_t size)
+{
+    if (GMK_UNLIKELY(!gmk_ctx_ok(c)))
+        return NULL;
+    gmk_front_t *f = c->front;
+    gmk_enter(f);
+    void *p = counted(f, gmk_heap_alloc(&f->core->heap, &f->heap, size), size);
+    gmk_leave(f);
+    return p;
+}
+
+void gmk_free(gmk_ctx_t *c, void *p)
+{
+    if (GMK_UNLIKELY(!gmk_ctx_ok(c)))
+        return;
+    gmk_front_t *f = c->front;
+    gmk_enter(f);
+    (void)gmk_heap_free(&f->core->heap, &f->heap, p);
+    gmk_leave(f);
+}
+
+void *gmk_bump(gmk_ctx_t *c, size_t size)
+{
+    gmk_lane_t *l = gmk_ctx_ok(c) ? gmk_ctx_lane(c) : NULL;
+    return l == NULL ? NULL : counted(c->front, gmk_bump_alloc(&gmk_lane_worker(l)->bump, size), size);
+}
+
+void gmk_bump_reset(gmk_ctx_t *c)
+{
+    gmk_lane_t *l = gmk_ctx_ok(c) ? gmk_ctx_lane(c) : NULL;
+    if (l != NULL && gmk_hal_lanes() == 1) /* with more lanes others still use theirs */
+        gmk_bump_clear(&gmk_lane_worker(l)->bump);
+}
+
+void *gmk_payload_alloc(gmk_ctx_t *c, size_t size)
+{
+    if (GMK_UNLIKELY(!gmk_ctx_ok(c)))
+        return NULL;
+    gmk_front_t *f = c->front;
+    gmk_enter(f);
+    void *p = counted(f, gmk_payload_new(&f->core->heap, &f->heap, size), size);
+    gmk_leave(f);
+    return p;
+}
+
+int gmk_payload_retain(gmk_ctx_t *c, void *payload)
+{
+    if (!gmk_ctx_ok(c) || payload == NULL)
+        return GMK_ERR_INVAL;
+    gmk_enter(c->front);
+    int rc = gmk_payload_add(&c->front->core->heap, payload, 1);
+    gmk_leave(c->front);
+    return rc < 0 ? gmk_refuse(c->front, rc) : GMK_OK;
+}
+
+int gmk_payload_release(gmk_ctx_t *c, void *payload)
+{
+    if (!gmk_ctx_ok(c) || payload == NULL)
+        return GMK_ERR_INVAL;
+    gmk_enter(c->front);
+    int rc = gmk_payload_drop(&c->front->core->heap, &c->front->heap, payload);
+    gmk_leave(c->front);
+    return rc < 0 ? gmk_refuse(c->front, rc) : GMK_OK;
+}
+
+/* ---- modules ------------------------------------------------------------------------------ */
+
+int gmk_module_load(gmk_kernel_t *kernel, gmk_module_t *m)
+{
+    gmk_core_t *k = gmk_core_of(kernel);
+    if (k == NULL || m == NULL)
+        return GMK_ERR_INVAL;
+    if (GMK_HAL_CLOSED_IMAGE)
+        return GMK_ERR_UNSUPPORTED;
+    if (gmk_load32(&k->state, GMK_ACQ, GMK_KERNEL) != GMK_CORE_UP)
+        return GMK_ERR_STATE;
+    gmk_port_t port;
+    int rc = gmk_attach(kernel, &port);
+    if (rc < 0)
+        return rc;
+    gmk_enter(port.front);
+    rc = gmk_registry_load(port.front, m);
+    gmk_leave(port.front);
+    gmk_detach(&port);
+    return rc;
+}
+
+int gmk_module_unload(gmk_kernel_t *kernel, const char *name)
+{
+    gmk_core_t *k = gmk_core_of(kernel);
+    gmk_port_t port;
+    uint32_t index = 0;
+    if (k == NULL || name == NULL)
+        return GMK_ERR_INVAL;
+    int rc = gmk_attach(kernel, &port);
+    if (rc < 0)
+        return rc;
+    gmk_front_t *f = port.front;
+    gmk_enter(f);
+    rc = gmk_registry_retire(f, name, &index);
+    uint64_t start = gmk_hal_now_ns();
+    bool over = rc == GMK_OK && gmk_registry_finish(f, index);
+    for (uint32_t round = 0; rc == GMK_OK && !over; round++) {
+        if (gmk_hal_now_ns() - start > k->halt_timeout_ns)
+            rc = GMK_ERR_TIMEOUT;
+        else
+            (void)gmk_hal_park_wait(&f->park, round < 8 ? 20000u << round : 5000000u);
+        over = rc == GMK_OK && gmk_registry_finish(f, index);
+    }
+    gmk_leave(f);
+    gmk_detach(&port);
+    return rc;
+}
+
+int gmk_type_reset(gmk_kernel_t *kernel, uint32_t type)
+{
+    gmk_core_t *k = gmk_core_of(kernel);
+    if (k == NULL)
+        return GMK_ERR_INVAL;
+    if (type >= k->n_types)
+        return GMK_ERR_RANGE;
+    gmk_hal_lock_acquire(&k->control);
+    gmk_type_t *ty = &k->types[type];
+    bool there = gmk_load32(&ty->taken, GMK_ACQ, GMK_KERNEL) != 0;
+    for (uint32_t i = 0; there && i < k->poison_failures; i++)
+        gmk_store64(&ty->fail_at[i], 0, GMK_RLX, GMK_KERNEL);
+    if (there)
+        gmk_store32(&ty->poisoned, 0, GMK_REL, GMK_KERNEL);
+    gmk_hal_lock_release(&k->control);
+    return there ? GMK_OK : GMK_ERR_NOTFOUND;
+}
+
+/* ---- traces ------------------------------------------------------------------------------- */
+
+int gmk_trace_level(gmk_kernel_t *kernel, const char *module, int level)
+{
+    gmk_core_t *k = gmk_core_of(kernel);
+    if (k == NULL)
+        return GMK_ERR_INVAL;
+    if (level < GMK_TRACE_OFF || level > GMK_TRACE_ALL)
+        return GMK_ERR_RANGE;
+    return gmk_registry_trace_level(k, module, (uint32_t)level);
+}
+
+int gmk_trace_sample(gmk_kernel_t *kernel, uint32_t one_in)
+{
+    gmk_core_t *k = gmk_core_of(kernel);
+    if (k == NULL)
+        return GMK_ERR_INVAL;
+    if (one_in == 0)
+        return GMK_ERR_RANGE;
+    gmk_store32(&k->trace_one_in, one_in, GMK_RLX, GMK_KERNEL);
+    return GMK_OK;
+}
+
+void gmk_trace(gmk_ctx_t *c, uint32_t ev, uint32_t a0, uint32_t a1)
+{
+    if (!gmk_ctx_ok(c) || ev < GMK_EV_USER || ev > 0xffff)
+        return;
+    gmk_core_t *k = c->front->core;
+    if (gmk_load32(&k->types[c->task->type].level, GMK_RLX, GMK_KERNEL) >= GMK_TRACE_INFO ||
+        (c->task->flags & GMK_TASK_EMIT_TRACE) != 0 ||
+        (c->task->type == 0 && gmk_load32(&k->trace_mask, GMK_RLX, GMK_KERNEL) >= GMK_TRACE_INFO))
+        gmk_trace_now(c->front, ev, c->task->type, a0, a1);
+}
+
+/* ---- metrics ------------------------------------------------------------------------------ */
+
+int gmk_metric_register(gmk_kernel_t *kernel, const char *name, int kind, uint32_t *id)
+{
+    gmk_core_t *k = gmk_core_of(kernel);
+    return k == NULL ? GMK_ERR_INVAL : gmk_umetrics_register(&k->umetrics, name, kind, id);
+}
+
+void gmk_metric_inc(gmk_ctx_t *c, uint32_t id, uint32_t delta)
+{
+    if (gmk_ctx_ok(c))
+        gmk_umetrics_inc(&c->front->core->umetrics, c->front->index, id, delta);
+}
+
+void gmk_metric_set(gmk_ctx_t *c, uint32_t id, int64_t value)
+{
+    if (gmk_ctx_ok(c))
+        gmk_umetrics_set(&c->front->core->umetrics, id, value);
+}
+
+void gmk_metric_observe(gmk_ctx_t *c, uint32_t id, uint64_t value)
+{
+    if (gmk_ctx_ok(c))
+        gmk_umetrics_observe(&c->front->core->umetrics, c->front->index, id, value);
+}
+
+int gmk_metric_read(gmk_kernel_t *kernel, uint32_t id, uint64_t *value)
+{
+    gmk_core_t *k = gmk_core_of(kernel);
+    return k == NULL || value == NULL ? GMK_ERR_INVAL : gmk_umetrics_read(&k->umetrics, id, value);
+}
+
+/* ---- export ------------------------------------------------------------------------------- */
+
+static gmk_kernel_t *seen(const gmk_observed_t *o) { return o->self; }
+static int see_stats(const gmk_observed_t *o, gmk_stats_t *out) { return gmk_stats(seen(o), out); }
+static int see_mem(const gmk_observed_t *o, gmk_mem_stats_t *out) { return gmk_mem_stats(seen(o), out); }
+static int see_type(const gmk_observed_t *o, uint32_t type, gmk_type_stats_t *out)
+{
+    return gmk_type_stats(seen(o), type, out);
+}
+
+static int see_chan(const gmk_observed_t *o, uint32_t index, gmk_chan_stats_t *out)
+{
+    gmk_core_t *k = seen(o)->core;
+    gmk_hal_lock_acquire(&k->control); /* a channel is unlinked and freed with it held */
+    gmk_channel_t *c = gmk_chan_at(k, index);
+    gmk_chan_t handle = {c == NULL ? 0 : c->handle};
+    gmk_hal_lock_release(&k->control);
+    return handle.id == 0 ? GMK_ERR_NOTFOUND : gmk_chan_stats(seen(o), handle, out);
+}
+
+static const gmk_trace_ring_t *see_ring(const gmk_observed_t *o, uint32_t index, char name[GMK_NAME_MAX + 1])
+{
+    gmk_core_t *k = seen(o)->core;
+    if (index < k->n_all)
+        gmk_numbered_name(name, index < k->n_workers ? "worker " : "spare ", index);
+    else if (index < k->n_fronts - 1)
+        gmk_numbered_name(name, "port ", index - k->n_all);
+    else
+        gmk_numbered_name(name, "outside ", 0);
+    return k->fronts[index]->ring;
+}
+
+static int observe(gmk_kernel_t *kernel, gmk_observed_t *o)
+{
+    gmk_core_t *k = gmk_core_of(kernel);
+    if (k == NULL)
+        return GMK_ERR_INVAL;
+    *o = (gmk_observed_t){.name = k->name,
+                          .self = kernel,
+                          .metrics = &k->umetrics,
+                          .clock = k->clock,
+                          .now_cycles = gmk_hal_cycles(),
+                          .n_rings = k->n_fronts,
+                          .n_types = k->n_types,
+                          .n_chans = GMK_MAX_CHANNELS,
+                          .stats = see_stats,
+                          .mem = see_mem,
+                          .type = see_type,
+                          .chan = see_chan,
+                          .ring = see_ring};
+    gmk_clockmap_rate(&o->clock, o->now_cycles, gmk_hal_now_ns());
+    return GMK_OK;
+}
+
+int gmk_export_prometheus(gmk_kernel_t *kernel, gmk_write_fn write, void *arg)
+{
+    gmk_observed_t o;
+    return write == NULL || observe(kernel, &o) < 0 ? GMK_ERR_INVAL : gmk_export_prometheus_from(&o, write, arg);
+}
+
+int gmk_export_fxt(gmk_kernel_t *kernel, gmk_write_fn write, void *arg)
+{
+    gmk_observed_t o;
+    return write == NULL || observe(kernel, &o) < 0 ? GMK_ERR_INVAL : gmk_export_fxt_from(&o, write, arg);
+}
+
+int gmk_export_ctf(gmk_kernel_t *kernel, int metadata, gmk_write_fn write, void *arg)
+{
+    gmk_observed_t o;
+    return write == NULL || observe(kernel, &o) < 0 ? GMK_ERR_INVAL : gmk_export_ctf_from(&o, metadata, write, arg);
+}

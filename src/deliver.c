@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/* deliver.c — running an activation: a mailbox's messages, or a channel's distributor. */
+#include "worker.h"
+
+#define GMK_MAILBOX_RUN 32u
+#define GMK_DISTRIBUTE_RUN 256u
+
+/* Deliveries of a parallel subscription become tasks like any other, for whichever worker takes them. */
+static void hand_out(gmk_lane_t *l, const gmk_task_t *t)
+{
+    gmk_enqueue_core(l->ctx.front, t, 1, GMK_ENQ_YIELD | GMK_ENQ_NO_WAKE, NULL);
+}
+
+static void drop_message(gmk_lane_t *l, gmk_mailbox_t *m, const gmk_task_t *t)
+{
+    gmk_drop(l->ctx.front, t, -(int)gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL));
+    gmk_mailbox_done(m, 1);
+}
+
+/* Runs the message at the head.  True: it has its outcome, the next may follow. */
+static bool run_head(gmk_lane_t *l, gmk_mailbox_t *m, uint64_t stamp)
+{
+    l->mailbox = m;
+    gmk_run_task(l, &m->head, stamp);
+    l->mailbox = NULL;
+    return !l->suspended;
+}
+
+static void start_head(gmk_mailbox_t *m)
+{
+    m->head_gap = 0;
+    if (GMK_UNLIKELY(gmk_load64(&m->gap, GMK_RLX, GMK_KERNEL) != 0))
+        m->head_gap = (uint32_t)gmk_xchg64(&m->gap, 0, GMK_ACQ_REL, GMK_KERNEL);
+}
+
+enum after { AFTER_SUSPENDED, AFTER_EMPTY, AFTER_MORE };
+
+static enum after run_messages(gmk_lane_t *l, gmk_mailbox_t *m, uint64_t *cursor)
+{
+    gmk_worker_t *w = gmk_lane_worker(l);
+    uint32_t most = m->order == GMK_PARALLEL || w->limit > GMK_MAILBOX_RUN ? GMK_MAILBOX_RUN : w->limit;
+    for (uint32_t i = 0; i < most; i++) {
+        uint64_t stamp = 0;
+        gmk_task_t t;
+        if (m->has_head) {
+            if (!run_head(l, m, 0))
+                return AFTER_SUSPENDED;
+            continue;
+        }
+        switch (gmk_mailbox_take(m, &t, &stamp, cursor)) {
+        case GMK_TAKE_NONE:
+            return AFTER_EMPTY;
+        case GMK_TAKE_LATER:
+            gmk_hal_relax(i);
+            return AFTER_MORE;
+        case GMK_TAKE_DEAD:
+            drop_message(l, m, &t);
+            continue;
+        case GMK_TAKE_MESSAGE:
+            break;
+        }
+        if (m->order == GMK_PARALLEL) {
+            hand_out(l, &t);
+            continue;
+        }
+        m->head = t;
+        start_head(m);
+        if (!run_head(l, m, stamp))
+            return AFTER_SUSPENDED;
+        if (gmk_condemned(w))
+            return AFTER_MORE;
+    }
+    return AFTER_MORE;
+}
+
+static void run_mailbox(gmk_lane_t *l, gmk_mailbox_t *m)
+{
+    gmk_front_t *f = l->ctx.front;
+    gmk_channel_t *c = m->chan;
+    uint64_t cursor = 0;
+    enum after after = run_messages(l, m, &cursor);
+    if (after == AFTER_EMPTY) {
+        if (gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) != 0)
+            gmk_inlet_stop(m->in); /* the reaper unlinks it and starts whoever is next */
+        else if (!gmk_inlet_rest(m->in, cursor))
+            after = AFTER_MORE;
+    }
+    if (after == AFTER_MORE)
+        gmk_inlet_requeue(f, m->in);
+    if (m->order == GMK_PARALLEL)
+        gmk_wake_for_work(f);
+    else
+        gmk_waiter_check(f, c);
+}
+
+static void run_p2p(gmk_lane_t *l, gmk_channel_t *c)
+{
+    gmk_mailbox_t *m = (gmk_mailbox_t *)(uintptr_t)gmk_load64(&c->p2p, GMK_ACQ, GMK_KERNEL);
+    if (m != NULL) {
+        run_mailbox(l, m);
+        return;
+    }
+    gmk_inlet_stop(&c->in); /* messages wait for a subscriber to come */
+    if (gmk_load64(&c->p2p, GMK_ACQ, GMK_KERNEL) != 0)
+        gmk_inlet_kick(l->ctx.front, &c->in);
+}
+
+static void run_distributor(gmk_lane_t *l, gmk_channel_t *c)
+{
+    gmk_front_t *f = l->ctx.front;
+    bool more = gmk_distribute(f, c, GMK_DISTRIBUTE_RUN);
+    if (more || !gmk_inlet_rest(&c->in, gmk_load64(&c->passed, GMK_RLX, GMK_KERNEL)))
+        gmk_inlet_requeue(f, &c->in);
+    if (c->guarantee == GMK_LOSSY)
+        gmk_waiter_check(f, c);
+}
+
+void gmk_run_activation(gmk_lane_t *l, const gmk_task_t *record)
+{
+    gmk_channel_t *c = gmk_chan_of(l->ctx.front->core, record->channel);
+    if (c == NULL)
+        return;
+    uint32_t prio = (uint32_t)record->meta0;
+    if (c->mode == GMK_P2P) {
+        if (gmk_inlet_start(&c->in, prio))
+            run_p2p(l, c);
+    } else if (record->type == 0) {
+        if (gmk_inlet_start(&c->in, prio))
+            run_distributor(l, c);
+    } else {
+        gmk_mailbox_t *m = gmk_sub_at(c, gmk_delivery_sub(record->channel));
+        if (m != NULL && gmk_inlet_start(&m->own, prio))
+            run_mailbox(l, m);
+    }
+}

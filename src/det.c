@@ -1,0 +1,618 @@
+/* SPDX-License-Identifier: MIT */
+#include "det.h"
+
+#include "say.h"
+
+/* A deterministic task, or one that is to come. */
+typedef struct gmk_det_item {
+    gmk_task_t task;
+    struct gmk_det_item *next;
+    uint64_t tick;  /* in which it is to run */
+    uint64_t major; /* 0 = carried over or input, else 1 + rank of the emitter */
+    uint64_t minor; /* index of the emission, or of the input */
+    uint32_t chan;  /* handle, until it is handed to the subscribers; 0 = direct or handed */
+    uint32_t again; /* runs again: it was accepted before */
+} gmk_det_item_t;
+
+struct gmk_det {
+    gmk_hal_lock_t lock;       /* inputs */
+    gmk_det_item_t *inputs;    /* for ticks to come, newest first */
+    uint64_t n_inputs;         /* numbers them */
+    gmk_a64_t emitted;         /* list head: emissions of the running tick */
+    gmk_det_item_t *carried;   /* messages without room in the last tick, in order */
+    gmk_det_item_t **items;    /* the running tick, by rank */
+    uint32_t n_items;
+    uint64_t done_tick;        /* last tick that is finished or running */
+    gmk_a64_t claim;           /* end of the segment << 32 | next rank */
+    gmk_a32_t left;            /* tasks of the segment without an outcome */
+    gmk_a32_t active;          /* a tick is running, or being prepared */
+    gmk_a32_t dead;            /* the arena ran out */
+    gmk_a64_t future;          /* accepted and not in the running tick */
+    gmk_a32_t waiting;         /* messages handed in from outside, or carried over */
+    gmk_a32_t tokens;          /* invitations queued */
+};
+
+size_t gmk_det_bytes(void)
+{
+    return sizeof(struct gmk_det);
+}
+
+void gmk_det_init(gmk_core_t *k)
+{
+    gmk_hal_lock_init(&k->det->lock);
+}
+
+uint64_t gmk_det_future(gmk_core_t *k)
+{
+    return gmk_load64(&k->det->future, GMK_ACQ, GMK_KERNEL);
+}
+
+/* ---- the hash ----------------------------------------------------------------------------- */
+
+static uint64_t mix(uint64_t h, uint64_t v) /* one round of the splitmix64 finalizer per word */
+{
+    h ^= v + 0x9e3779b97f4a7c15u + (h << 6) + (h >> 2);
+    h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9u;
+    h = (h ^ h >> 27) * 0x94d049bb133111ebu;
+    return h ^ h >> 31;
+}
+
+static uint64_t mix_bytes(uint64_t h, const unsigned char *p, uint64_t n)
+{
+    uint64_t word;
+    h = mix(h, n);
+    for (; n >= 8; n -= 8, p += 8) {
+        gmk_hal_memcpy(&word, p, 8);
+        h = mix(h, word);
+    }
+    word = 0;
+    if (n != 0) {
+        gmk_hal_memcpy(&word, p, n);
+        h = mix(h, word);
+    }
+    return h;
+}
+
+static uint64_t name_hash(const gmk_core_t *k, uint32_t delivery)
+{
+    gmk_channel_t *c = delivery == 0 ? NULL : gmk_chan_of(k, delivery);
+    uint32_t n = 0;
+    if (c == NULL)
+        return 0;
+    while (c->name[n] != '\0')
+        n++;
+    return mix_bytes(1, (const unsigned char *)c->name, n);
+}
+
+/* Of all but the result, before the task runs. */
+static uint64_t task_hash(const gmk_core_t *k, const gmk_task_t *t, uint64_t rank)
+{
+    uint64_t h = mix(gmk_load64(&k->tick, GMK_RLX, GMK_KERNEL) & UINT32_MAX, rank);
+    h = mix(h, (uint64_t)t->type << 32 | (uint64_t)gmk_prio(t) << 16 | t->tenant);
+    h = mix(h, name_hash(k, (t->flags & GMK_TASK_CHANNEL_MSG) != 0 ? t->channel : 0));
+    h = mix(mix(h, t->meta0), t->meta1);
+    if (t->payload_ptr != 0)
+        h = mix_bytes(h, (const unsigned char *)(uintptr_t)t->payload_ptr, t->payload_len);
+    return h;
+}
+
+/* ---- collecting --------------------------------------------------------------------------- */
+
+static int out_of_memory(gmk_core_t *k)
+{
+    gmk_out_t o;
+    if (gmk_xchg32(&k->det->dead, 1, GMK_ACQ_REL, GMK_KERNEL) == 0) {
+        gmk_say(&o, k->name);
+        gmk_out_str(&o, "the deterministic run ends: the arena is exhausted in tick ");
+        gmk_out_u64(&o, k->det->done_tick);
+        gmk_said(&o);
+    }
+    return GMK_ALLOC_FAIL;
+}
+
+static gmk_det_item_t *item_new(gmk_front_t *f, const gmk_task_t *t)
+{
+    gmk_det_item_t *i = gmk_heap_alloc(&f->core->heap, f->shared ? NULL : &f->heap, sizeof *i);
+    if (i == NULL)
+        return NULL;
+    gmk_hal_memset(i, 0, sizeof *i);
+    i->task = *t;
+    return i;
+}
+
+static void item_free(gmk_front_t *f, gmk_det_item_t *i)
+{
+    gmk_heap_free(&f->core->heap, f->shared ? NULL : &f->heap, i);
+}
+
+static void push_emitted(struct gmk_det *d, gmk_det_item_t *i)
+{
+    uint64_t head = gmk_load64(&d->emitted, GMK_RLX, GMK_KERNEL);
+    do
+        i->next = (gmk_det_item_t *)(uintptr_t)head;
+    while (!gmk_cas64(&d->emitted, &head, (uint64_t)(uintptr_t)i, GMK_ACQ_REL, GMK_KERNEL));
+}
+
+static bool takes_deterministic(const gmk_core_t *k, uint32_t type)
+{
+    return (k->types[type].flags & (GMK_HANDLER_DETERMINISTIC | GMK_HANDLER_DET_PARALLEL)) != 0;
+}
+
+int gmk_det_input(gmk_front_t *f, const gmk_task_t *t, uint32_t chan, uint32_t tick)
+{
+    gmk_core_t *k = f->core;
+    struct gmk_det *d = k->det;
+    if (chan == 0 && !takes_deterministic(k, t->type))
+        return GMK_ERR_UNSUPPORTED;
+    if (gmk_load32(&d->dead, GMK_ACQ, GMK_KERNEL) != 0)
+        return GMK_ALLOC_FAIL;
+    gmk_det_item_t *i = item_new(f, t);
+    if (i == NULL)
+        return GMK_ALLOC_FAIL;
+    gmk_task_born(f, &i->task, chan == 0 ? gmk_count_old(f, &f->counts->accepted, 1) : 0);
+    if (chan == 0)
+        (void)gmk_add64(&d->future, 1, GMK_ACQ_REL, GMK_KERNEL);
+    else
+        (void)gmk_add32(&d->waiting, 1, GMK_ACQ_REL, GMK_KERNEL);
+    i->chan = chan;
+    gmk_hal_lock_acquire(&d->lock);
+    uint64_t now = gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL);
+    int32_t ahead = (int32_t)(tick - (uint32_t)now);
+    i->tick = ahead > 0 ? now + (uint32_t)ahead : now + 1;
+    i->minor = d->n_inputs++;
+    i->next = d->inputs;
+    d->inputs = i;
+    gmk_hal_lock_release(&d->lock);
+    if ((k->flags & GMK_BOOT_AUTO_TICK) != 0)
+        gmk_det_advance(f);
+    return GMK_OK;
+}
+
+int gmk_det_emit(gmk_lane_t *l, const gmk_task_t *t, uint32_t chan, uint32_t ticks)
+{
+    gmk_front_t *f = l->ctx.front;
+    gmk_core_t *k = f->core;
+    if (chan == 0 && !takes_deterministic(k, t->type))
+        return GMK_ERR_UNSUPPORTED;
+    if (gmk_load32(&k->det->dead, GMK_ACQ, GMK_KERNEL) != 0)
+        return GMK_ALLOC_FAIL;
+    gmk_det_item_t *i = item_new(f, t);
+    if (i == NULL)
+        return out_of_memory(k);
+    uint64_t number = chan == 0 ? gmk_count_old(f, &f->counts->accepted, 1) : 0;
+    gmk_task_born(f, &i->task, number);
+    if (chan == 0)
+        (void)gmk_add64(&k->det->future, 1, GMK_ACQ_REL, GMK_KERNEL);
+    i->chan = chan;
+    i->tick = gmk_load64(&k->tick, GMK_RLX, GMK_KERNEL) + ticks;
+    i->major = 1 + l->det_rank;
+    i->minor = l->ctx.det_index++;
+    push_emitted(k->det, i);
+    return GMK_OK;
+}
+
+void gmk_det_again(gmk_lane_t *l, gmk_task_t *t, uint32_t ticks)
+{
+    gmk_core_t *k = l->ctx.front->core;
+    gmk_det_item_t *i = k->det->items[l->det_rank];
+    i->task = *t;
+    i->again = 1;
+    i->tick = gmk_load64(&k->tick, GMK_RLX, GMK_KERNEL) + ticks;
+    i->major = 1 + l->det_rank;
+    i->minor = l->ctx.det_index++;
+    k->det->items[l->det_rank] = NULL;
+    (void)gmk_add64(&k->det->future, 1, GMK_ACQ_REL, GMK_KERNEL);
+    push_emitted(k->det, i);
+}
+
+/* ---- ordering ----------------------------------------------------------------------------- */
+
+typedef bool (*before_fn)(const gmk_det_item_t *a, const gmk_det_item_t *b);
+
+static bool by_origin(const gmk_det_item_t *a, const gmk_det_item_t *b)
+{
+    return a->major != b->major ? a->major < b->major : a->minor < b->minor;
+}
+
+static bool by_rank(const gmk_det_item_t *a, const gmk_det_item_t *b)
+{
+    uint32_t pa = gmk_prio(&a->task), pb = gmk_prio(&b->task);
+    if (pa != pb)
+        return pa < pb;
+    return a->task.type != b->task.type ? a->task.type < b->task.type : a->minor < b->minor;
+}
+
+/* Heapsort (Williams 1964): in place, no recursion; keys are unique, so it need not be stable. */
+static void sift(gmk_det_item_t **v, uint64_t root, uint64_t n, before_fn before)
+{
+    for (uint64_t child; (child = 2 * root + 1) < n; root = child) {
+        if (child + 1 < n && before(v[child], v[child + 1]))
+            child++;
+        if (!before(v[root], v[child]))
+            return;
+        gmk_det_item_t *t = v[root];
+        v[root] = v[child];
+        v[child] = t;
+    }
+}
+
+static void sort(gmk_det_item_t **v, uint64_t n, before_fn before)
+{
+    for (uint64_t i = n / 2; i-- > 0;)
+        sift(v, i, n, before);
+    for (uint64_t end = n; end-- > 1;) {
+        gmk_det_item_t *t = v[0];
+        v[0] = v[end];
+        v[end] = t;
+        sift(v, 0, end, before);
+    }
+}
+
+/* ---- preparing a tick --------------------------------------------------------------------- */
+
+/* Takes what is for this tick off a list; the rest stays, in its order. */
+static gmk_det_item_t *take_due(gmk_det_item_t **list, uint64_t tick, uint64_t *n)
+{
+    gmk_det_item_t *due = NULL;
+    while (*list != NULL) {
+        gmk_det_item_t *i = *list;
+        if (i->tick > tick) {
+            list = &i->next;
+            continue;
+        }
+        *list = i->next;
+        i->next = due;
+        due = i;
+        ++*n;
+    }
+    return due;
+}
+
+/* Emissions for a later tick join the inputs, behind those handed in so far. */
+static void keep_later(struct gmk_det *d, uint64_t tick, gmk_det_item_t **now, uint64_t *n)
+{
+    gmk_det_item_t *i = (gmk_det_item_t *)(uintptr_t)gmk_xchg64(&d->emitted, 0, GMK_ACQ_REL, GMK_KERNEL);
+    while (i != NULL) {
+        gmk_det_item_t *next = i->next;
+        gmk_det_item_t **to = i->tick > tick ? &d->inputs : now;
+        i->next = *to;
+        *to = i;
+        *n += to == now;
+        i = next;
+    }
+}
+
+static gmk_det_item_t **vector(gmk_front_t *f, uint64_t n)
+{
+    return gmk_heap_alloc(&f->core->heap, NULL, (n != 0 ? n : 1) * sizeof(gmk_det_item_t *));
+}
+
+static void drop_item(gmk_front_t *f, gmk_det_item_t *i)
+{
+    if (i->chan == 0) {
+        (void)gmk_sub64(&f->core->det->future, 1, GMK_ACQ_REL, GMK_KERNEL);
+        gmk_drop(f, &i->task, GMK_DROP_HALTED);
+    } else {
+        gmk_task_payload_done(f, &i->task);
+    }
+    item_free(f, i);
+}
+
+static void drop_list(gmk_front_t *f, gmk_det_item_t *i)
+{
+    while (i != NULL) {
+        gmk_det_item_t *next = i->next;
+        drop_item(f, i);
+        i = next;
+    }
+}
+
+/* One delivery of a message for one subscriber. */
+static gmk_det_item_t *delivery(gmk_front_t *f, const gmk_det_item_t *msg, const gmk_mailbox_t *m)
+{
+    gmk_det_item_t *i = item_new(f, &msg->task);
+    if (i == NULL)
+        return NULL;
+    i->task.type = m->handler;
+    i->task.channel = m->delivery;
+    i->task.flags |= GMK_TASK_CHANNEL_MSG;
+    gmk_count(f, &f->counts->accepted, 1);
+    (void)gmk_add64(&f->core->det->future, 1, GMK_ACQ_REL, GMK_KERNEL);
+    return i;
+}
+
+/* Hands one message to all subscribers of its channel; appends the deliveries to *tail. */
+static int hand_to_subscribers(gmk_front_t *f, gmk_channel_t *c, gmk_det_item_t *msg, gmk_det_item_t ***tail)
+{
+    uint32_t heard = 0;
+    for (uint32_t s = 0; s < GMK_MAX_SUBS; s++) {
+        gmk_mailbox_t *m = gmk_sub_at(c, s);
+        if (m == NULL || gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) != 0)
+            continue;
+        if (heard != 0 && (msg->task.flags & GMK_TASK_PAYLOAD_RC) != 0 && msg->task.payload_ptr != 0)
+            (void)gmk_payload_add(&f->core->heap, (void *)(uintptr_t)msg->task.payload_ptr, 1);
+        gmk_det_item_t *i = delivery(f, msg, m);
+        if (i == NULL)
+            return out_of_memory(f->core);
+        heard++;
+        **tail = i;
+        *tail = &i->next;
+    }
+    if (heard == 0) {
+        gmk_count(f, &f->counts->unheard, 1);
+        gmk_task_payload_done(f, &msg->task);
+    }
+    return GMK_OK;
+}
+
+/*
+ * Turns the sorted origins into tasks of the tick: direct ones as they are, messages into their
+ * deliveries, as many per channel as it has slots; the others are carried to the next tick.
+ */
+static gmk_det_item_t *expand(gmk_front_t *f, gmk_det_item_t **v, uint64_t n, uint64_t *out_n)
+{
+    gmk_core_t *k = f->core;
+    uint32_t used[GMK_MAX_CHANNELS] = {0};
+    gmk_det_item_t *list = NULL, **tail = &list, **carry = &k->det->carried;
+    for (uint64_t x = 0; x < n; x++) {
+        gmk_det_item_t *i = v[x];
+        i->next = NULL;
+        if (i->chan != 0 && i->major == 0) /* handed in from outside, or carried over */
+            (void)gmk_sub32(&k->det->waiting, 1, GMK_ACQ_REL, GMK_KERNEL);
+        if (i->chan == 0) {
+            *tail = i;
+            tail = &i->next;
+            continue;
+        }
+        gmk_channel_t *c = gmk_chan_of(k, i->chan);
+        if (c != NULL && used[c->index] >= c->slots) {
+            i->major = 0;
+            *carry = i;
+            carry = &i->next;
+            continue;
+        }
+        if (c == NULL)
+            gmk_task_payload_done(f, &i->task); /* closed since: nobody was to hear it any more */
+        else {
+            used[c->index]++;
+            (void)hand_to_subscribers(f, c, i, &tail);
+        }
+        item_free(f, i);
+    }
+    for (gmk_det_item_t *i = k->det->carried; i != NULL; i = i->next)
+        (void)gmk_add32(&k->det->waiting, 1, GMK_ACQ_REL, GMK_KERNEL);
+    *out_n = 0;
+    for (gmk_det_item_t *i = list; i != NULL; i = i->next)
+        i->minor = (*out_n)++; /* the number within the tick */
+    return list;
+}
+
+/* All that is to run in `tick`, in the order of its origin. */
+static gmk_det_item_t **collect(gmk_front_t *f, uint64_t tick, uint64_t *n)
+{
+    struct gmk_det *d = f->core->det;
+    gmk_det_item_t *carried = d->carried, *emitted = NULL;
+    uint64_t n_emitted = 0, n_due = 0, n_carried = 0, at = 0;
+    d->carried = NULL;
+    for (gmk_det_item_t *i = carried; i != NULL; i = i->next)
+        n_carried++;
+    gmk_hal_lock_acquire(&d->lock);
+    keep_later(d, tick, &emitted, &n_emitted);
+    gmk_det_item_t *due = take_due(&d->inputs, tick, &n_due);
+    gmk_hal_lock_release(&d->lock);
+    *n = n_carried + n_due + n_emitted;
+    gmk_det_item_t **v = vector(f, *n);
+    if (v == NULL) {
+        (void)out_of_memory(f->core);
+        drop_list(f, carried);
+        drop_list(f, due);
+        drop_list(f, emitted);
+        return NULL;
+    }
+    for (gmk_det_item_t *i = carried; i != NULL; i = i->next)
+        v[at++] = i;
+    for (gmk_det_item_t *i = due; i != NULL; i = i->next)
+        v[at++] = i;
+    for (gmk_det_item_t *i = emitted; i != NULL; i = i->next)
+        v[at++] = i;
+    sort(v + n_carried, *n - n_carried, by_origin); /* what is carried keeps its place in front */
+    return v;
+}
+
+/* Fills items with the tick's tasks by rank.  0: nothing to run. */
+static uint32_t prepare(gmk_front_t *f, uint64_t tick)
+{
+    struct gmk_det *d = f->core->det;
+    uint64_t n = 0, at = 0;
+    gmk_det_item_t **origin = collect(f, tick, &n);
+    if (origin == NULL)
+        return 0;
+    gmk_det_item_t *list = expand(f, origin, n, &n);
+    gmk_heap_free(&f->core->heap, NULL, origin);
+    d->items = vector(f, n);
+    if (d->items == NULL) {
+        (void)out_of_memory(f->core);
+        drop_list(f, list);
+        return 0;
+    }
+    for (gmk_det_item_t *i = list; i != NULL; i = i->next)
+        d->items[at++] = i;
+    sort(d->items, n, by_rank);
+    d->n_items = (uint32_t)n;
+    (void)gmk_sub64(&d->future, n, GMK_ACQ_REL, GMK_KERNEL);
+    return d->n_items;
+}
+
+/* ---- running a tick ----------------------------------------------------------------------- */
+
+#define GMK_DET_RUN 32u
+
+static bool parallel(const gmk_core_t *k, uint32_t type)
+{
+    return (k->types[type].flags & GMK_HANDLER_DET_PARALLEL) != 0;
+}
+
+/* Queues tokens for other workers; never more than one per worker at a time. */
+static void invite(gmk_front_t *f, uint32_t n)
+{
+    struct gmk_det *d = f->core->det;
+    gmk_task_t t = {.flags = GMK_TASK_INTERNAL, .meta0 = GMK_INTERNAL_DET};
+    for (uint32_t i = 0; i < n; i++) {
+        if (gmk_add32(&d->tokens, 1, GMK_ACQ_REL, GMK_KERNEL) > f->core->n_workers) {
+            (void)gmk_sub32(&d->tokens, 1, GMK_ACQ_REL, GMK_KERNEL);
+            return;
+        }
+        gmk_enqueue_core(f, &t, 1, GMK_ENQ_SHARED, NULL);
+    }
+}
+
+/* Opens the segment that starts at `from`: one task, or all neighbours of one parallel type. */
+static void open_segment(gmk_front_t *f, uint32_t from)
+{
+    gmk_core_t *k = f->core;
+    struct gmk_det *d = k->det;
+    uint32_t to = from + 1, type = d->items[from]->task.type;
+    while (parallel(k, type) && to < d->n_items && d->items[to]->task.type == type)
+        to++;
+    gmk_store32(&d->left, to - from, GMK_RLX, GMK_KERNEL);
+    gmk_store64(&d->claim, (uint64_t)to << 32 | from, GMK_REL, GMK_KERNEL);
+    if (to - from > 1)
+        invite(f, to - from < k->n_workers ? to - from - 1 : k->n_workers - 1);
+}
+
+/* With AUTO_TICK, ticks follow each other as long as something waits for one. */
+static bool wants_tick(gmk_core_t *k)
+{
+    struct gmk_det *d = k->det;
+    return (k->flags & GMK_BOOT_AUTO_TICK) != 0 &&
+           (gmk_load64(&d->future, GMK_ACQ, GMK_KERNEL) != 0 || gmk_load64(&d->emitted, GMK_ACQ, GMK_KERNEL) != 0 ||
+            gmk_load32(&d->waiting, GMK_ACQ, GMK_KERNEL) != 0);
+}
+
+static void new_tick(gmk_front_t *f)
+{
+    uint64_t tick = gmk_add64(&f->core->tick, 1, GMK_ACQ_REL, GMK_KERNEL) + 1;
+    if (gmk_load32(&f->core->trace_mask, GMK_RLX, GMK_KERNEL) >= GMK_TRACE_INFO && !f->shared)
+        gmk_trace_now(f, GMK_EV_TICK, 0, (uint32_t)tick, 0);
+}
+
+/* The holder of `active`: starts the next due tick that has work, or lets go. */
+static void next_tick(gmk_front_t *f)
+{
+    gmk_core_t *k = f->core;
+    struct gmk_det *d = k->det;
+    for (;;) {
+        if (d->done_tick == gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL) && wants_tick(k))
+            new_tick(f);
+        while (d->done_tick < gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL)) {
+            if (prepare(f, ++d->done_tick) == 0)
+                continue;
+            open_segment(f, 0);
+            invite(f, 1);
+            return;
+        }
+        uint64_t done = d->done_tick;
+        uint32_t idle = 0;
+        gmk_store32(&d->active, 0, GMK_REL, GMK_KERNEL);
+        gmk_fence(GMK_SEQ, GMK_KERNEL); /* pairs with gmk_det_advance: let go, then look again */
+        if ((done == gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL) && !wants_tick(k)) ||
+            !gmk_cas32(&d->active, &idle, 1, GMK_ACQ_REL, GMK_KERNEL))
+            return;
+    }
+}
+
+void gmk_det_advance(gmk_front_t *f)
+{
+    uint32_t idle = 0;
+    gmk_fence(GMK_SEQ, GMK_KERNEL); /* the tick or the input is there; pairs with next_tick */
+    if (gmk_cas32(&f->core->det->active, &idle, 1, GMK_ACQ_REL, GMK_KERNEL))
+        next_tick(f);
+}
+
+void gmk_det_tick(gmk_front_t *f)
+{
+    new_tick(f);
+    gmk_det_advance(f);
+}
+
+static bool claim_one(struct gmk_det *d, uint32_t *rank)
+{
+    uint64_t c = gmk_load64(&d->claim, GMK_ACQ, GMK_KERNEL);
+    do {
+        *rank = (uint32_t)c;
+        if (*rank >= c >> 32)
+            return false;
+    } while (!gmk_cas64(&d->claim, &c, c + 1, GMK_ACQ_REL, GMK_KERNEL));
+    return true;
+}
+
+/* The task has its outcome; whoever finishes the segment opens the next, or ends the tick. */
+static void finish(gmk_lane_t *l)
+{
+    gmk_front_t *f = l->ctx.front;
+    struct gmk_det *d = f->core->det;
+    gmk_det_item_t *i = d->items[l->det_rank];
+    l->det_run = 0;
+    if (i != NULL)
+        item_free(f, i);
+    d->items[l->det_rank] = NULL;
+    if (gmk_sub32(&d->left, 1, GMK_ACQ_REL, GMK_KERNEL) != 1)
+        return;
+    uint32_t end = (uint32_t)(gmk_load64(&d->claim, GMK_ACQ, GMK_KERNEL) >> 32);
+    if (end < d->n_items) {
+        open_segment(f, end);
+        return;
+    }
+    gmk_heap_free(&f->core->heap, NULL, d->items);
+    d->items = NULL;
+    d->n_items = 0;
+    next_tick(f);
+}
+
+void gmk_det_run(gmk_lane_t *l, const gmk_task_t *t)
+{
+    gmk_front_t *f = l->ctx.front;
+    struct gmk_det *d = f->core->det;
+    uint32_t rank;
+    (void)t;
+    (void)gmk_sub32(&d->tokens, 1, GMK_ACQ_REL, GMK_KERNEL);
+    for (uint32_t i = 0; i < GMK_DET_RUN; i++) {
+        if (!claim_one(d, &rank))
+            return;
+        gmk_task_t *task = &d->items[rank]->task;
+        l->det_run = 1;
+        l->det_rank = rank;
+        l->ctx.det_index = 0;
+        l->det_hash = task_hash(f->core, task, rank);
+        gmk_run_task(l, task, 0);
+        finish(l);
+    }
+    invite(f, 1);
+}
+
+void gmk_det_result(gmk_lane_t *l, uint32_t result)
+{
+    gmk_front_t *f = l->ctx.front;
+    gmk_count(f, &f->counts->det_hash, mix(l->det_hash, result));
+}
+
+void gmk_det_after_fault(gmk_lane_t *l)
+{
+    finish(l);
+    invite(l->ctx.front, 1);
+}
+
+void gmk_det_drop_all(gmk_front_t *f)
+{
+    struct gmk_det *d = f->core->det;
+    for (uint32_t i = 0; i < d->n_items; i++)
+        if (d->items[i] != NULL) {
+            gmk_drop(f, &d->items[i]->task, GMK_DROP_HALTED);
+            item_free(f, d->items[i]);
+        }
+    drop_list(f, d->carried);
+    drop_list(f, d->inputs);
+    drop_list(f, (gmk_det_item_t *)(uintptr_t)gmk_xchg64(&d->emitted, 0, GMK_ACQ_REL, GMK_KERNEL));
+    gmk_heap_free(&f->core->heap, NULL, d->items);
+    gmk_hal_lock_destroy(&d->lock);
+}

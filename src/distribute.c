@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * distribute.c — the activation of a fan-out channel: passes tickets on to the mailboxes.
+ *
+ * Lossless: the mailboxes read the log themselves; passing on means raising the ticket of each
+ * mailbox's inlet.  Lossy: each mailbox has a ring of its own, so that a slow one sheds alone;
+ * passing on means copying, in ticket order, or shedding.
+ */
+#include "channel.h"
+
+static bool is_for(gmk_mailbox_t *m, uint64_t ticket)
+{
+    if ((int64_t)(ticket - m->join) < 0)
+        return false;
+    return gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) == 0 ||
+           (int64_t)(ticket - gmk_load64(&m->leave, GMK_RLX, GMK_KERNEL)) < 0;
+}
+
+/* Moves the mailbox's ticket up to `to` and queues its activation where that is needed. */
+static void raise(gmk_front_t *f, gmk_mailbox_t *m, uint64_t to, uint32_t prio)
+{
+    uint64_t w = gmk_load64(&m->own.word, GMK_ACQ, GMK_KERNEL), next;
+    uint32_t state, was;
+    do {
+        if ((int64_t)(to - gmk_w_ticket(w)) <= 0)
+            return;
+        state = gmk_w_state(w);
+        was = gmk_w_prio(w);
+        next = to | (w & GMK_W_FLAGS);
+        next = gmk_w_with(next, state == GMK_W_IDLE ? GMK_W_QUEUED : state,
+                          state == GMK_W_IDLE || prio < was ? prio : was);
+    } while (!gmk_cas64(&m->own.word, &w, next, GMK_ACQ_REL, GMK_KERNEL));
+    if (state == GMK_W_IDLE || (state == GMK_W_QUEUED && prio < was))
+        gmk_inlet_token(f, &m->own, prio);
+}
+
+static void pass_lossless(gmk_front_t *f, gmk_channel_t *c, uint64_t to, uint32_t prio)
+{
+    for (uint32_t i = 0; i < GMK_MAX_SUBS; i++) {
+        gmk_mailbox_t *m = gmk_sub_at(c, i);
+        if (m == NULL || gmk_load32(&m->held, GMK_ACQ, GMK_KERNEL) != 0)
+            continue;
+        uint64_t end = to;
+        if (gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) != 0 &&
+            (int64_t)(to - gmk_load64(&m->leave, GMK_RLX, GMK_KERNEL)) > 0)
+            end = gmk_load64(&m->leave, GMK_RLX, GMK_KERNEL);
+        raise(f, m, end, prio);
+    }
+}
+
+static void shed_new(gmk_front_t *f, gmk_mailbox_t *m, const gmk_task_t *t)
+{
+    gmk_task_t lost = *t;
+    lost.type = m->handler;
+    lost.channel = m->delivery;
+    lost.flags |= GMK_TASK_CHANNEL_MSG;
+    (void)gmk_add64(&m->gap, 1, GMK_ACQ_REL, GMK_KERNEL);
+    gmk_drop(f, &lost, GMK_DROP_SHED);
+}
+
+/* Copies one message into a mailbox's own ring, or sheds one. */
+static void pass_copy(gmk_front_t *f, gmk_channel_t *c, gmk_mailbox_t *m, const gmk_msg_t *msg, const gmk_task_t *t)
+{
+    uint64_t at = gmk_w_ticket(gmk_load64(&m->own.word, GMK_RLX, GMK_KERNEL));
+    while (gmk_ticket_diff(at, gmk_load64(&m->done, GMK_ACQ, GMK_KERNEL)) >= (int64_t)c->slots)
+        if ((c->flags & GMK_CHAN_DROP_OLDEST) == 0 || !gmk_mailbox_shed_oldest(f, m)) {
+            shed_new(f, m, t);
+            return;
+        }
+    gmk_msg_t *slot = &m->own_ring[(at / GMK_TICKET) & m->mask];
+    for (uint32_t i = 0; i < 6; i++)
+        gmk_store64(&slot->task[i], gmk_load64(&msg->task[i], GMK_RLX, GMK_KERNEL), GMK_RLX, GMK_KERNEL);
+    gmk_store64(&slot->stamp, gmk_load64(&msg->stamp, GMK_RLX, GMK_KERNEL), GMK_RLX, GMK_KERNEL);
+    gmk_store64(&slot->seq, at + GMK_TICKET, GMK_REL, GMK_KERNEL);
+    raise(f, m, at + GMK_TICKET, gmk_prio(t));
+}
+
+/* False: the ticket is claimed and not published yet, or a subscriber is just joining. */
+static bool pass_lossy(gmk_front_t *f, gmk_channel_t *c, uint64_t ticket)
+{
+    const gmk_msg_t *msg = &c->log[(ticket / GMK_TICKET) & c->mask];
+    gmk_task_t t;
+    uint64_t w[6];
+    if (gmk_load64(&msg->seq, GMK_ACQ, GMK_KERNEL) != ticket + GMK_TICKET)
+        return false;
+    for (uint32_t i = 0; i < 6; i++)
+        w[i] = gmk_load64(&msg->task[i], GMK_RLX, GMK_KERNEL);
+    gmk_hal_memcpy(&t, w, sizeof t);
+    for (uint32_t i = 0; i < GMK_MAX_SUBS; i++) {
+        gmk_mailbox_t *m = gmk_sub_at(c, i);
+        if (m != NULL && gmk_load32(&m->held, GMK_ACQ, GMK_KERNEL) != 0)
+            return false; /* it is not known yet from which ticket on it listens */
+    }
+    for (uint32_t i = 0; i < GMK_MAX_SUBS; i++) {
+        gmk_mailbox_t *m = gmk_sub_at(c, i);
+        if (m == NULL)
+            continue;
+        if (is_for(m, ticket))
+            pass_copy(f, c, m, msg, &t);
+    }
+    return true;
+}
+
+bool gmk_distribute(gmk_front_t *f, gmk_channel_t *c, uint32_t most)
+{
+    uint64_t w = gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL);
+    uint64_t at = gmk_load64(&c->passed, GMK_RLX, GMK_KERNEL), to = gmk_w_ticket(w);
+    if (c->guarantee == GMK_LOSSLESS) {
+        pass_lossless(f, c, to, gmk_w_prio(w));
+        gmk_store64(&c->passed, to, GMK_REL, GMK_KERNEL);
+        return false;
+    }
+    for (; at != to && most != 0; most--, at += GMK_TICKET) {
+        if (!pass_lossy(f, c, at))
+            break;
+        gmk_store64(&c->passed, at + GMK_TICKET, GMK_REL, GMK_KERNEL);
+    }
+    return at != to;
+}

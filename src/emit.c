@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * emit.c — putting messages into a channel.
+ *
+ * The common path: read the word and the gate (one line), one compare-and-swap for the tickets,
+ * write the slots, publish each; queue an activation only when the word was idle.
+ */
+#include "channel.h"
+
+static inline void msg_store(gmk_msg_t *m, const gmk_task_t *t, uint64_t stamp)
+{
+    uint64_t w[6];
+    gmk_hal_memcpy(w, t, sizeof w);
+    for (uint32_t i = 0; i < 6; i++)
+        gmk_store64(&m->task[i], w[i], GMK_RLX, GMK_KERNEL);
+    gmk_store64(&m->stamp, stamp, GMK_RLX, GMK_KERNEL);
+}
+
+static inline uint32_t credit_limit(const gmk_channel_t *c, uint32_t prio)
+{
+    return prio == 0 ? c->slots : c->slots_low;
+}
+
+/*
+ * The smallest `done` of all mailboxes, tagged with the generation of `w`.  Where nobody listens,
+ * a P2P channel keeps what it has, and a fan-out channel is always free.  A lossy fan-out copies
+ * messages out of the log, so there the distributor is what counts.
+ */
+static uint64_t gate_refresh(gmk_channel_t *c, uint64_t w)
+{
+    uint64_t gate = gmk_w_ticket(w);
+    bool any = false;
+    if (c->mode == GMK_FANOUT && c->guarantee == GMK_LOSSY) {
+        gate = gmk_load64(&c->passed, GMK_ACQ, GMK_KERNEL);
+        any = true;
+    } else {
+        for (uint32_t i = 0; i < GMK_MAX_SUBS; i++) {
+            gmk_mailbox_t *m = gmk_sub_at(c, i);
+            if (m == NULL)
+                continue;
+            uint64_t done = gmk_load64(&m->done, GMK_ACQ, GMK_KERNEL);
+            any = true;
+            if ((int64_t)(done - gate) < 0)
+                gate = done;
+        }
+    }
+    if (!any && c->mode == GMK_P2P)
+        gate = gmk_load64(&c->base, GMK_ACQ, GMK_KERNEL);
+    gmk_store64(&c->in.gate, gate | (w & GMK_W_GEN), GMK_REL, GMK_KERNEL);
+    return gate;
+}
+
+/* Credits free, by the cached gate if it will do for `want`. */
+static int64_t credits_left(gmk_channel_t *c, uint64_t w, uint32_t prio, uint32_t want)
+{
+    uint64_t gate = gmk_load64(&c->in.gate, GMK_ACQ, GMK_KERNEL);
+    int64_t limit = credit_limit(c, prio);
+    if (GMK_LIKELY(((gate ^ w) & GMK_W_GEN) == 0)) {
+        int64_t left = limit - gmk_ticket_diff(gmk_w_ticket(w), gate & ~GMK_W_FLAGS);
+        if (GMK_LIKELY(left >= (int64_t)want))
+            return left;
+    }
+    return limit - gmk_ticket_diff(gmk_w_ticket(w), gate_refresh(c, w));
+}
+
+uint32_t gmk_chan_free(gmk_channel_t *c, uint32_t prio)
+{
+    int64_t left = credits_left(c, gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL), prio, UINT32_MAX);
+    return left > 0 ? (uint32_t)left : 0;
+}
+
+/* Adds `extra` references to each payload; on a failure those added are taken back. */
+static int payloads_add(gmk_front_t *f, const gmk_task_t *t, uint32_t n, uint32_t extra)
+{
+    if (extra == 0)
+        return GMK_OK;
+    for (uint32_t i = 0; i < n; i++)
+        if ((t[i].flags & GMK_TASK_PAYLOAD_RC) != 0 && t[i].payload_ptr != 0) {
+            int rc = gmk_payload_add(&f->core->heap, (void *)(uintptr_t)t[i].payload_ptr, extra);
+            if (rc < 0) {
+                for (uint32_t j = 0; j < i; j++)
+                    for (uint32_t x = 0; x < extra; x++)
+                        gmk_task_payload_done(f, &t[j]);
+                return rc;
+            }
+        }
+    return GMK_OK;
+}
+
+static void payloads_drop(gmk_front_t *f, const gmk_task_t *t, uint32_t n, uint32_t times)
+{
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t x = 0; x < times; x++)
+            gmk_task_payload_done(f, &t[i]);
+}
+
+/* With replay the log holds a reference of its own: the message that is overwritten gives it up. */
+static void release_overwritten(gmk_front_t *f, gmk_msg_t *slot, uint64_t ticket)
+{
+    uint64_t old = gmk_load64(&slot->seq, GMK_RLX, GMK_KERNEL);
+    if (old == 0 || (int64_t)(ticket - old) < 0)
+        return;
+    gmk_task_t t;
+    uint64_t w[6];
+    for (uint32_t i = 0; i < 6; i++)
+        w[i] = gmk_load64(&slot->task[i], GMK_RLX, GMK_KERNEL);
+    gmk_hal_memcpy(&t, w, sizeof t);
+    gmk_task_payload_done(f, &t);
+}
+
+static void publish(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n, uint64_t ticket)
+{
+    bool traced = !c->sys && gmk_traced(f, t);
+    uint64_t stamp = 0;
+    if (!f->shared && f->sample_left-- <= 1) {
+        f->sample_left = f->core->sample;
+        stamp = gmk_hal_cycles();
+    }
+    for (uint32_t i = 0; i < n; i++, ticket += GMK_TICKET) {
+        gmk_msg_t *slot = &c->log[(ticket / GMK_TICKET) & c->mask];
+        if (GMK_UNLIKELY(c->replay != 0))
+            release_overwritten(f, slot, ticket);
+        t[i].seq = gmk_ticket_number(ticket);
+        msg_store(slot, &t[i], stamp);
+        gmk_store64(&slot->seq, ticket + GMK_TICKET, GMK_REL, GMK_KERNEL);
+        if (GMK_UNLIKELY(traced))
+            gmk_trace_now(f, GMK_EV_CHAN_EMIT, t[i].type, gmk_delivery_chan(c->handle), t[i].seq);
+    }
+}
+
+static void chan_count(gmk_front_t *f, gmk_channel_t *c, size_t offset, uint64_t n)
+{
+    gmk_count(f, (gmk_a64_t *)(void *)((char *)&f->chans[c->index] + offset), n);
+}
+
+/* Nobody listens and nothing is kept: the message is counted, its payload released. */
+static int unheard(gmk_front_t *f, gmk_channel_t *c, const gmk_task_t *t, uint32_t n)
+{
+    chan_count(f, c, offsetof(gmk_chan_counts_t, unheard), n);
+    gmk_count(f, &f->counts->unheard, n);
+    payloads_drop(f, t, n, 1);
+    return (int)n;
+}
+
+/* A lossy P2P channel without room sheds its newest message: the ones at hand. */
+static int shed_newest(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
+{
+    gmk_count(f, &f->counts->accepted, n);
+    for (uint32_t i = 0; i < n; i++) {
+        t[i].channel = c->handle;
+        t[i].flags |= GMK_TASK_CHANNEL_MSG;
+        gmk_drop(f, &t[i], GMK_DROP_SHED);
+    }
+    return (int)n;
+}
+
+/* Makes room by what the channel allows.  True: look again. */
+static bool make_room(gmk_front_t *f, gmk_channel_t *c, uint64_t w)
+{
+    if (c->mode == GMK_FANOUT && c->guarantee == GMK_LOSSY) {
+        uint32_t prio = gmk_w_prio(w);
+        if (gmk_w_state(w) != GMK_W_QUEUED || !gmk_inlet_start(&c->in, prio))
+            return false;
+        if (gmk_distribute(f, c, c->slots) || !gmk_inlet_rest(&c->in, gmk_load64(&c->passed, GMK_RLX, GMK_KERNEL)))
+            gmk_inlet_requeue(f, &c->in);
+        return true;
+    }
+    if (c->guarantee == GMK_LOSSY && (c->flags & GMK_CHAN_DROP_OLDEST) != 0) {
+        gmk_mailbox_t *m = (gmk_mailbox_t *)(uintptr_t)gmk_load64(&c->p2p, GMK_ACQ, GMK_KERNEL);
+        return m != NULL && gmk_mailbox_shed_oldest(f, m);
+    }
+    if ((c->flags & GMK_CHAN_DEGRADE) == 0)
+        return false;
+    bool any = false; /* those that hold the emitter and lag by more than the replay window */
+    for (uint32_t i = 0; i < GMK_MAX_SUBS; i++) {
+        gmk_mailbox_t *m = gmk_sub_at(c, i);
+        if (m != NULL &&
+            gmk_ticket_diff(gmk_w_ticket(w), gmk_load64(&m->done, GMK_ACQ, GMK_KERNEL)) >= (int64_t)c->slots_low)
+            any |= gmk_mailbox_shed_oldest(f, m);
+    }
+    return any;
+}
+
+#define GMK_ROOM_ROUNDS 1024u
+
+/* No credit for even one message. */
+static int refused(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
+{
+    if (c->mode == GMK_P2P && c->guarantee == GMK_LOSSY)
+        return shed_newest(f, c, t, n);
+    return GMK_CHAN_FULL;
+}
+
+int gmk_chan_put(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
+{
+    uint32_t prio = gmk_prio(t), round = 0;
+    uint64_t w = gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL);
+    for (;;) {
+        if (GMK_UNLIKELY((w & GMK_W_CLOSED) != 0))
+            return GMK_CHAN_CLOSED;
+        uint32_t hearers = c->mode == GMK_P2P ? 1 : gmk_w_hearers(w);
+        if (hearers == 0 && c->replay == 0)
+            return unheard(f, c, t, n);
+        int64_t left = credits_left(c, w, prio, n);
+        if (GMK_UNLIKELY(left <= 0)) {
+            if (round++ >= GMK_ROOM_ROUNDS || !make_room(f, c, w))
+                return refused(f, c, t, n);
+            w = gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL);
+            continue;
+        }
+        uint32_t take = left < (int64_t)n ? (uint32_t)left : n;
+        uint32_t refs = hearers + (c->replay != 0 ? 1 : 0) - 1;
+        int rc = payloads_add(f, t, take, refs);
+        if (rc < 0)
+            return rc;
+        uint32_t state = gmk_w_state(w), was = gmk_w_prio(w);
+        uint32_t urgent = state == GMK_W_IDLE || prio < was ? prio : was;
+        uint64_t next = gmk_w_with(w, state == GMK_W_IDLE ? GMK_W_QUEUED : state, urgent) + take * GMK_TICKET;
+        uint64_t seen = w;
+        if (GMK_UNLIKELY(!gmk_cas64(&c->in.word, &w, next, GMK_ACQ_REL, GMK_KERNEL))) {
+            payloads_drop(f, t, take, refs);
+            continue;
+        }
+        gmk_count(f, &f->counts->accepted, (uint64_t)take * hearers);
+        publish(f, c, t, take, gmk_w_ticket(seen));
+        if (state == GMK_W_IDLE || (state == GMK_W_QUEUED && prio < was))
+            gmk_inlet_token(f, &c->in, prio);
+        return (int)take;
+    }
+}

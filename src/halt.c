@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/* halt.c — drain and halt. */
+#include "boot.h"
+#include "det.h"
+#include "watchdog.h"
+
+/* ---- drain -------------------------------------------------------------------------------- */
+
+/* Drainers share one park slot: one that lost the wake-up to another looks again after this. */
+#define DRAIN_LOOK_NS 5000000u
+
+static bool is_drained(gmk_core_t *k)
+{
+    uint64_t idle = gmk_load64(&k->idle.word, GMK_ACQ, GMK_KERNEL);
+    if ((uint32_t)idle != k->n_workers || idle >> 32 != 0 || gmk_load64(&k->waiting, GMK_ACQ, GMK_KERNEL) != 0)
+        return false;
+    uint64_t finished = GMK_TOTAL(k, completed) + GMK_TOTAL(k, failed) + GMK_TOTAL(k, dropped);
+    uint64_t later = gmk_load64(&k->evq.asked, GMK_ACQ, GMK_KERNEL) + gmk_det_future(k);
+    return GMK_TOTAL(k, accepted) == finished + later && gmk_load64(&k->idle.word, GMK_ACQ, GMK_KERNEL) == idle;
+}
+
+int gmk_drain(gmk_kernel_t *kernel, uint64_t timeout_ns)
+{
+    gmk_core_t *k = gmk_core_of(kernel);
+    if (k == NULL)
+        return GMK_ERR_INVAL;
+    if (gmk_load32(&k->state, GMK_ACQ, GMK_KERNEL) != GMK_CORE_UP)
+        return GMK_ERR_STATE;
+    uint64_t start = gmk_hal_now_ns(), spent = 0;
+    bool drained;
+    (void)gmk_add32(&k->drainers, 1, GMK_ACQ_REL, GMK_KERNEL);
+    gmk_fence(GMK_SEQ, GMK_KERNEL); /* pairs with the heavy fence of a worker that parks */
+    while (!(drained = is_drained(k)) && spent < timeout_ns) {
+        uint64_t left = timeout_ns - spent;
+        (void)gmk_hal_park_wait(&k->drain_park, left < DRAIN_LOOK_NS ? left : DRAIN_LOOK_NS);
+        spent = gmk_hal_now_ns() - start;
+    }
+    (void)gmk_sub32(&k->drainers, 1, GMK_ACQ_REL, GMK_KERNEL);
+    if (!drained && (k->flags & GMK_BOOT_QUIET) == 0)
+        (void)gmk_waiter_report_cycles(k);
+    return drained ? GMK_OK : GMK_ERR_TIMEOUT;
+}
+
+/* ---- halt --------------------------------------------------------------------------------- */
+
+static uint32_t still_running(gmk_core_t *k, uint32_t *type)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < k->n_all; i++) {
+        uint32_t state = gmk_load32(&k->workers[i].state, GMK_ACQ, GMK_KERNEL);
+        if (state != GMK_WORKER_RUNNING && state != GMK_WORKER_ZOMBIE)
+            continue;
+        if (n++ == 0)
+            *type = gmk_load32(&k->workers[i].cur_type, GMK_RLX, GMK_KERNEL);
+    }
+    return n;
+}
+
+static uint32_t stop_workers(gmk_core_t *k, uint64_t timeout_ns, uint32_t *type)
+{
+    uint64_t start = gmk_hal_now_ns();
+    uint32_t n;
+    gmk_watchdog_stop(k);
+    gmk_hal_asym_heavy();
+    while ((n = still_running(k, type)) != 0 && gmk_hal_now_ns() - start < timeout_ns) {
+        gmk_idle_wake_all(k);
+        (void)gmk_hal_park_wait(&k->drain_park, 1000000);
+    }
+    return n;
+}
+
+static void drop_task(gmk_front_t *f, const gmk_task_t *t)
+{
+    if ((t->flags & GMK_TASK_INTERNAL) == 0)
+        gmk_drop(f, t, GMK_DROP_HALTED);
+}
+
+static void drop_node(gmk_front_t *f, gmk_node_t *n)
+{
+    if (n->kind == GMK_NODE_POOL)
+        drop_task(f, &n->task);
+}
+
+static void drop_list(gmk_front_t *f, gmk_mpsc_t *list)
+{
+    gmk_link_t *l;
+    while ((l = gmk_mpsc_pop(list)) != NULL)
+        drop_node(f, gmk_node_of(l));
+}
+
+/* A worker may have left with an unrun rest of its batch, or a task in its next slot. */
+static void drop_worker(gmk_front_t *f, gmk_worker_t *w)
+{
+    gmk_slot_t slot;
+    while (gmk_lq_pop(&w->lq, &slot, 1) != 0)
+        drop_task(f, &slot.task);
+    if (gmk_xchg32(&w->has_next, 0, GMK_ACQ_REL, GMK_KERNEL) != 0)
+        drop_task(f, &w->next.task);
+}
+
+static void drop_queued(gmk_front_t *f)
+{
+    gmk_core_t *k = f->core;
+    gmk_slot_t slot;
+    gmk_node_t *n;
+    for (uint32_t i = 0; i < k->n_all; i++)
+        drop_worker(f, &k->workers[i]);
+    for (uint32_t i = 0; i < k->n_buckets; i++)
+        while (gmk_mpmc_pop(&k->buckets[i].ring, &slot, GMK_SLOT_BYTES))
+            drop_task(f, &slot.task);
+    for (uint32_t p = 0; p < GMK_PRIOS; p++)
+        drop_list(f, &k->overflow[p].list);
+    for (uint32_t i = 0; i < k->n_workers; i++)
+        drop_list(f, &k->inboxes[i]);
+    while ((n = gmk_evq_take(k)) != NULL)
+        drop_node(f, n);
+    gmk_chans_drop_all(f);
+    gmk_det_drop_all(f);
+}
+
+static void join_all(gmk_core_t *k)
+{
+    for (uint32_t i = 0; i < k->n_all; i++)
+        if (k->workers[i].has_thread != 0) {
+            gmk_hal_thread_join(&k->workers[i].thread);
+            k->workers[i].has_thread = 0;
+        }
+}
+
+static void report_counts(gmk_core_t *k, gmk_halt_report_t *r)
+{
+    r->completed = GMK_TOTAL(k, completed);
+    r->failed = GMK_TOTAL(k, failed);
+    r->dropped = GMK_TOTAL(k, dropped);
+}
+
+static void release(gmk_kernel_t *kernel)
+{
+    gmk_core_t *k = kernel->core;
+    void *arena = kernel->arena;
+    uint64_t size = kernel->arena_size;
+    for (uint32_t i = 0; i < k->n_all; i++)
+        gmk_hal_park_destroy(&k->workers[i].park);
+    for (uint32_t i = 0; i < k->n_ports; i++)
+        gmk_hal_park_destroy(&k->ports[i].park);
+    gmk_hal_park_destroy(&k->drain_park);
+    gmk_hal_lock_destroy(&k->control);
+    gmk_umetrics_destroy(&k->umetrics);
+    *kernel = (gmk_kernel_t){0};
+    gmk_hal_page_free(arena, size);
+}
+
+static bool ports_attached(gmk_core_t *k)
+{
+    for (uint32_t i = 0; i < k->n_ports - GMK_PORTS_OWN; i++)
+        if (gmk_load32(&k->ports[i].in_use, GMK_ACQ, GMK_KERNEL) != 0)
+            return true;
+    return false;
+}
+
+int gmk_halt_within(gmk_kernel_t *kernel, uint64_t timeout_ns, gmk_halt_report_t *report)
+{
+    gmk_core_t *k = gmk_core_of(kernel);
+    gmk_halt_report_t r = {0};
+    if (k == NULL)
+        return GMK_ERR_INVAL;
+    if (ports_attached(k))
+        return GMK_ERR_STATE;
+    gmk_front_t *f = gmk_own_port(k, GMK_PORT_CONTROL);
+    gmk_store32(&k->state, GMK_CORE_HALTING, GMK_SEQ, GMK_KERNEL);
+    r.zombies = stop_workers(k, timeout_ns, &r.stuck_type);
+    if (r.zombies == 0) {
+        join_all(k);
+        gmk_registry_fini_all(f);
+        gmk_store32(&k->state, GMK_CORE_HALTED, GMK_REL, GMK_KERNEL);
+        drop_queued(f);
+    }
+    report_counts(k, &r);
+    if (report != NULL)
+        *report = r;
+    if (r.zombies != 0)
+        return GMK_ERR_BUSY;
+    release(kernel);
+    return GMK_OK;
+}
+
+int gmk_halt(gmk_kernel_t *kernel)
+{
+    gmk_core_t *k = gmk_core_of(kernel);
+    return k == NULL ? GMK_ERR_INVAL : gmk_halt_within(kernel, k->halt_timeout_ns, NULL);
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/* mailbox.c — taking messages out of a channel; the rules are in channel.h. */
+#include "channel.h"
+
+static inline void msg_load(const gmk_msg_t *m, gmk_task_t *t, uint64_t *stamp)
+{
+    uint64_t w[6];
+    for (uint32_t i = 0; i < 6; i++)
+        w[i] = gmk_load64(&m->task[i], GMK_RLX, GMK_KERNEL);
+    gmk_hal_memcpy(t, w, sizeof w);
+    *stamp = gmk_load64(&m->stamp, GMK_RLX, GMK_KERNEL);
+}
+
+static inline void as_delivery(const gmk_mailbox_t *m, gmk_task_t *t)
+{
+    t->type = m->handler;
+    t->channel = m->delivery;
+    t->flags |= GMK_TASK_CHANNEL_MSG;
+    t->yield_count = 0;
+    t->retry_count = 0;
+}
+
+/* Moves the cursor past a message that was copied.  False: it was shed meanwhile. */
+static bool claim(gmk_mailbox_t *m, uint64_t cursor)
+{
+    if (!m->sheddable) {
+        gmk_store64(&m->cursor, cursor + GMK_TICKET, GMK_REL, GMK_KERNEL);
+        return true;
+    }
+    return gmk_cas64(&m->cursor, &cursor, cursor + GMK_TICKET, GMK_ACQ_REL, GMK_KERNEL);
+}
+
+/* The first ticket that is not for this mailbox, as far as is known. */
+static uint64_t mailbox_end(gmk_mailbox_t *m, bool *ended)
+{
+    *ended = gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) != 0;
+    if (*ended && m->own_ring == NULL)
+        return gmk_load64(&m->leave, GMK_RLX, GMK_KERNEL);
+    return gmk_w_ticket(gmk_load64(&m->in->word, GMK_ACQ, GMK_KERNEL));
+}
+
+enum gmk_take gmk_mailbox_take(gmk_mailbox_t *m, gmk_task_t *out, uint64_t *stamp, uint64_t *cursor)
+{
+    bool ended;
+    for (;;) {
+        uint64_t at = gmk_load64(&m->cursor, GMK_ACQ, GMK_KERNEL);
+        *cursor = at;
+        if (at == mailbox_end(m, &ended))
+            return GMK_TAKE_NONE;
+        const gmk_msg_t *slot = &m->ring[(at / GMK_TICKET) & m->mask];
+        if (gmk_load64(&slot->seq, GMK_ACQ, GMK_KERNEL) != at + GMK_TICKET) {
+            if (gmk_load64(&m->cursor, GMK_ACQ, GMK_KERNEL) != at)
+                continue; /* shed under our hands, and the slot used again */
+            return GMK_TAKE_LATER;
+        }
+        msg_load(slot, out, stamp);
+        if (claim(m, at)) {
+            as_delivery(m, out);
+            return ended ? GMK_TAKE_DEAD : GMK_TAKE_MESSAGE;
+        }
+    }
+}
+
+void gmk_mailbox_done(gmk_mailbox_t *m, uint32_t n)
+{
+    if (m->sheddable || m->order == GMK_PARALLEL)
+        (void)gmk_add64(&m->done, n * GMK_TICKET, GMK_ACQ_REL, GMK_KERNEL);
+    else
+        gmk_store64(&m->done, gmk_load64(&m->done, GMK_RLX, GMK_KERNEL) + n * GMK_TICKET, GMK_REL, GMK_KERNEL);
+}
+
+bool gmk_mailbox_shed_oldest(gmk_front_t *f, gmk_mailbox_t *m)
+{
+    gmk_task_t t;
+    uint64_t stamp, cursor;
+    if (gmk_load32(&m->held, GMK_ACQ, GMK_KERNEL) != 0)
+        return false;
+    enum gmk_take got = gmk_mailbox_take(m, &t, &stamp, &cursor);
+    if (got != GMK_TAKE_MESSAGE && got != GMK_TAKE_DEAD)
+        return false;
+    (void)gmk_add64(&m->gap, 1, GMK_ACQ_REL, GMK_KERNEL);
+    gmk_drop(f, &t, GMK_DROP_SHED);
+    gmk_mailbox_done(m, 1);
+    return true;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * registry.h — which modules are there, which handler types and channels they declared.
+ *
+ * Loading and unloading hold the control lock while they change tables, never while a module's
+ * init or fini runs.  Dispatch reads only the type table; a type's `fn` is published last and
+ * taken back first.
+ */
+#ifndef GMK_REGISTRY_H
+#define GMK_REGISTRY_H
+
+#include "channel.h"
+
+#define GMK_MODULES_MAX 128u
+
+enum gmk_module_state { GMK_MODULE_NONE, GMK_MODULE_LOADING, GMK_MODULE_UP, GMK_MODULE_LEAVING };
+
+typedef struct gmk_registered {
+    gmk_module_t *module;
+    enum gmk_module_state state;
+    uint64_t epoch; /* leaving: the grace period to wait for */
+} gmk_registered_t;
+
+typedef struct gmk_registry {
+    gmk_registered_t mods[GMK_MODULES_MAX]; /* in order of loading, gaps where one left */
+    uint32_t n;
+    uint32_t level;                         /* trace level of modules that come */
+    uint32_t levels[GMK_MODULES_MAX];
+    uint32_t chan_owner[GMK_MAX_CHANNELS];  /* 1 + the module that declared the type first */
+    bool quiet;                             /* no lines on the console */
+} gmk_registry_t;
+
+/* Loads m: handlers, channels, init, subscriptions.  On an error everything is undone. */
+int gmk_registry_load(gmk_front_t *f, gmk_module_t *m);
+/* First half of an unload: nothing new starts in the module.  NOTFOUND, STATE. */
+int gmk_registry_retire(gmk_front_t *f, const char *name, uint32_t *index);
+/* Second half: true once no worker is in it any more; fini has run then. */
+bool gmk_registry_finish(gmk_front_t *f, uint32_t index);
+/* fini of all modules in reverse, for the halt. */
+void gmk_registry_fini_all(gmk_front_t *f);
+int gmk_registry_trace_level(gmk_core_t *k, const char *module, uint32_t level);
+
+#endif

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * worker.h — the loop that every worker runs, and what happens to a task in it.
+ *
+ * One loop serves a thread and a thread block.  Between two meetings one lane gathers; then all
+ * lanes run the batch: SCALAR tasks one per lane, WARP tasks one per warp, BLOCK tasks with all
+ * lanes together; then one lane accounts.  With one lane the meetings are nothing.
+ */
+#ifndef GMK_WORKER_H
+#define GMK_WORKER_H
+
+#include "channel.h"
+#include "grace.h"
+#include "lq.h"
+
+/* What a handler asked for besides its result. */
+enum gmk_verdict { GMK_VERDICT_NONE, GMK_VERDICT_YIELD, GMK_VERDICT_WAIT };
+
+/* The kernel's own tasks (GMK_TASK_INTERNAL without CHANNEL_MSG): meta0 says which. */
+enum gmk_internal { GMK_INTERNAL_REAP = 1, GMK_INTERNAL_DET = 2 };
+
+/* Runs until the kernel halts or the worker is condemned.  ALL. */
+void gmk_worker_loop(gmk_worker_t *w);
+/* Thread entry: arg is the worker. */
+void gmk_worker_main(void *arg);
+
+/* ---- gather (gather.c): ONE --------------------------------------------------------------- */
+/* Fills the batch from every source; 0 = found nothing. */
+uint32_t gmk_gather(gmk_worker_t *w);
+/* Is there anything to do? */
+bool gmk_work_visible(gmk_worker_t *w);
+/* A timer fired: queues its task. */
+void gmk_timer_fired(gmk_worker_t *w, gmk_node_t *n);
+void gmk_read_clock(gmk_worker_t *w);
+
+/* ---- run (run.c): ANY --------------------------------------------------------------------- */
+void gmk_run_slot(gmk_lane_t *l, gmk_slot_t *s);
+/* Runs one task to its outcome. */
+void gmk_run_task(gmk_lane_t *l, gmk_task_t *t, uint64_t stamp);
+#define GMK_WARP 32u
+/* A WARP or BLOCK task, on all lanes that run it together. */
+void gmk_run_wide(gmk_lane_t *l, gmk_slot_t *s);
+/* An activation record: a mailbox or a distributor (deliver.c). */
+void gmk_run_activation(gmk_lane_t *l, const gmk_task_t *record);
+/* The handler has returned rc, or faulted: decides what becomes of the task (outcome.c). */
+void gmk_outcome(gmk_lane_t *l, int rc);
+/* The current task cannot be run: it is dropped with this code. */
+void gmk_drop_running(gmk_lane_t *l, int code);
+void gmk_fail(gmk_lane_t *l, gmk_task_t *t, int code);
+/* Adds what the lane has tallied to the counters. */
+void gmk_tally_flush(gmk_lane_t *l);
+
+static inline gmk_worker_t *gmk_lane_worker(gmk_lane_t *l) { return l->ctx.front->worker; }
+static inline bool gmk_condemned(gmk_worker_t *w)
+{
+    gmk_hal_asym_light(); /* pairs with the rescuer's heavy one */
+    return GMK_UNLIKELY(gmk_load32(&w->condemned, GMK_RLX, GMK_KERNEL) != 0);
+}
+
+#endif

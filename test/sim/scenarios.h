@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * scenarios.h — the table of scenarios: one file scn_NAME.c for each group of them.
+ *
+ * X(name, expect, text).  expect is NULL for a scenario that must pass with every seed.  Otherwise
+ * the scenario is wrong on purpose: some seed must fail with that text in its message, and none
+ * with another.  Those are the simulator's own tests.
+ */
+#ifndef GGMK_SIM_SCENARIOS_H
+#define GGMK_SIM_SCENARIOS_H
+
+#include "../../hal/sim/sim.h"
+
+#define SIM_SCENARIOS(X)                                                                          \
+    X(atomics, NULL, "every atomic operation from several threads")                              \
+    X(lost_update, "total", "load and store in place of add loses updates")                      \
+    X(lock, NULL, "a lock excludes")                                                             \
+    X(lock_order, "deadlock", "two locks taken in opposite orders")                              \
+    X(lock_twice, "taken again", "a lock is not recursive")                                      \
+    X(park_token, NULL, "a wake before the wait counts, once")                                   \
+    X(park_data, NULL, "two threads hand a value to and fro by parking")                         \
+    X(park_timeout, NULL, "timeouts race wakes and none is lost")                                \
+    X(park_lost_wake, "deadlock", "checking first and announcing later loses a wake")            \
+    X(relax, NULL, "spinning in relax sees a change and sees time move")                         \
+    X(relax_forever, "only spin", "spinning for what nobody does")                                \
+    X(busy_forever, "bound of", "two threads undo each other's work for ever")                   \
+    X(time, NULL, "an hour passes when nobody can run, and in order")                            \
+    X(thread_left, "never joined", "a thread is left behind")                                    \
+    X(pages, NULL, "pages are zeroed, apart, and may be refused")                                \
+    X(pages_leak, "not given back", "pages are left behind")                                     \
+    X(fault, NULL, "faults come back from a guard")                                              \
+    X(fault_in_core, "fault inside the kernel", "a fault while the core is inside itself")       \
+    X(lanes, NULL, "lanes meet at barriers, ballots and shuffles")                               \
+    X(lanes_diverge, "deadlock", "a lane that misses a meeting")                                 \
+    X(coalesce, NULL, "lanes that are active together elect one to act for all")                 \
+    X(spsc, NULL, "every item through a ring once, in order")                                    \
+    X(mpmc, NULL, "every item through a ring once, each producer's in order")                    \
+    X(mpsc, NULL, "every node through a queue once, each producer's in order")
+
+#define SIM_DECLARE(name, expect, text) void scn_##name(void *arg);
+SIM_SCENARIOS(SIM_DECLARE)
+#undef SIM_DECLARE
+
+/* Starts n threads fn(&args[i]) and joins them. */
+static inline void scn_together(uint32_t n, void (*fn)(void *), void *args, size_t size)
+{
+    gmk_hal_thread_t t[16];
+    for (uint32_t i = 0; i < n; i++)
+        sim_check(gmk_hal_thread_create(&t[i], "worker", UINT32_MAX, fn, (char *)args + i * size) == 0);
+    for (uint32_t i = 0; i < n; i++)
+        gmk_hal_thread_join(&t[i]);
+}
+
+#endif
