@@ -141,7 +141,7 @@ int gmk_type_reset(gmk_kernel_t *kernel, uint32_t type)
     for (uint32_t i = 0; there && i < k->poison_failures; i++)
         gmk_store64(&ty->fail_at[i], 0, GMK_RLX, GMK_KERNEL);
     if (there)
-        gmk_store32(&ty->poisoned, 0, GMK_REL, GMK_KERNEL);
+        (void)gmk_and32(&ty->special, ~(uint32_t)GMK_TYPE_POISONED, GMK_ACQ_REL, GMK_KERNEL);
     gmk_hal_lock_release(&k->control);
     return there ? GMK_OK : GMK_ERR_NOTFOUND;
 }

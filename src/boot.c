@@ -351,7 +351,7 @@ static int lay_out(gmk_kernel_t *kernel, const gmk_boot_cfg_t *c)
 {
     gmk_core_t count = {0};
     layout_t l = {0};
-    shares_t s;
+    shares_t s = {0};
     core_numbers(&count, c);
     fixed_layout(&l, &count, c);
     int rc = split(&count, c, l.at, &s);

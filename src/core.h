@@ -101,6 +101,9 @@ typedef struct gmk_tenant_counts {
 
 /* ---- handler types ------------------------------------------------------------------------ */
 
+/* Why a type needs more than a call. */
+enum { GMK_TYPE_POISONED = 1, GMK_TYPE_BUDGET = 2, GMK_TYPE_UNTIMED = 4 };
+
 /* One entry of the dispatch table.  Everything but `fn` is written before fn is published. */
 typedef struct gmk_type {
     _Alignas(GMK_CACHE_LINE) gmk_a64_t fn; /* the handler's address, 0 = none registered */
@@ -109,7 +112,7 @@ typedef struct gmk_type {
     gmk_a32_t level;                       /* trace level of its module */
     uint64_t budget_ns;
     gmk_a32_t mean_ns;                     /* of sampled runs, 0 = not run yet */
-    gmk_a32_t poisoned;
+    gmk_a32_t special;                     /* GMK_TYPE_*: not just to be called */
     gmk_a32_t taken;                       /* registered, even while it is leaving */
     gmk_a32_t unloaded;                    /* had a handler once: why its tasks are dropped now */
     gmk_a32_t fails;                       /* failures so far: index into fail_at */
@@ -199,8 +202,9 @@ typedef struct gmk_worker {
     uint32_t n, n_scalar, n_warp;
     uint32_t pos;                 /* task under way, as an index into order */
     uint32_t leave;               /* the loop ends */
-    gmk_slot_t next;              /* the unstealable slot */
-    gmk_slot_t running;           /* the task that came from it */
+    gmk_slot_t next[2];           /* the unstealable slot, and the task that runs out of it */
+    uint32_t flip;                /* which of the two is the slot */
+    uint32_t shaped;              /* the type that use_next and limit were set for */
     uint32_t next_runs;           /* how often in a row */
     uint32_t use_next;            /* the running type is short: the slot may be used */
     uint32_t limit;               /* tasks per batch, fewer when they run long */

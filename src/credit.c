@@ -29,13 +29,11 @@ static uint32_t from_hand(gmk_front_t *f, uint32_t want)
     return (uint32_t)take;
 }
 
-uint32_t gmk_credit_take(gmk_front_t *f, uint32_t n)
+uint32_t gmk_credit_take_slow(gmk_front_t *f, uint32_t n)
 {
     if (GMK_UNLIKELY(f->shared))
         return from_kernel(f->core, n, 0);
     uint32_t got = from_hand(f, n);
-    if (GMK_LIKELY(got == n))
-        return n;
     uint32_t fresh = from_kernel(f->core, n - got, f->core->credit_block);
     uint32_t used = fresh < n - got ? fresh : n - got;
     if (fresh > used)
@@ -43,18 +41,10 @@ uint32_t gmk_credit_take(gmk_front_t *f, uint32_t n)
     return got + used;
 }
 
-void gmk_credit_give(gmk_front_t *f, uint32_t n)
+void gmk_credit_give_back(gmk_front_t *f, uint64_t have)
 {
-    gmk_core_t *k = f->core;
-    if (GMK_UNLIKELY(f->shared)) {
-        (void)gmk_add64(&k->credits, n, GMK_ACQ_REL, GMK_KERNEL);
-        return;
-    }
-    uint64_t have = gmk_add64(&f->credits, n, GMK_RLX, GMK_WORKER) + n;
-    if (GMK_LIKELY(have <= 2u * k->credit_block))
-        return;
-    uint32_t back = from_hand(f, (uint32_t)(have - k->credit_block));
-    (void)gmk_add64(&k->credits, back, GMK_ACQ_REL, GMK_KERNEL);
+    uint32_t back = from_hand(f, (uint32_t)(have - f->core->credit_block));
+    (void)gmk_add64(&f->core->credits, back, GMK_ACQ_REL, GMK_KERNEL);
 }
 
 void gmk_credit_flush(gmk_front_t *f)

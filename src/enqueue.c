@@ -3,15 +3,15 @@
 #include "sched.h"
 
 /* One in `sample` tasks carries the time at which it was queued. */
-static uint64_t stamp_of(gmk_front_t *f)
+static inline uint64_t stamp_of(gmk_front_t *f)
 {
-    if (f->shared || --f->sample_left != 0)
+    if (GMK_LIKELY(f->shared || --f->sample_left != 0))
         return 0;
     f->sample_left = f->core->sample;
     return gmk_hal_cycles();
 }
 
-static void trace_enqueue(gmk_front_t *f, const gmk_task_t *t)
+static inline void trace_enqueue(gmk_front_t *f, const gmk_task_t *t)
 {
     if (GMK_UNLIKELY(gmk_traced(f, t)) && (t->flags & (GMK_TASK_CHANNEL_MSG | GMK_TASK_INTERNAL)) == 0)
         gmk_trace_now(f, GMK_EV_ENQUEUE, t->type, t->type, t->seq);
@@ -54,12 +54,13 @@ static void to_shared(gmk_front_t *f, const gmk_task_t *t, uint64_t stamp, gmk_n
  * hot in the cache.  A rescuer may empty the slot of a stalled worker: hence the look at
  * `condemned` after filling it (the rescuer's heavy fence pairs with the light one).
  */
-static bool to_next(gmk_worker_t *w, const gmk_task_t *t, uint64_t stamp)
+static inline bool to_next(gmk_worker_t *w, const gmk_task_t *t, uint64_t stamp)
 {
     if (w->use_next == 0 || gmk_load32(&w->has_next, GMK_RLX, GMK_KERNEL) != 0)
         return false;
-    w->next.task = *t;
-    w->next.stamp = stamp;
+    gmk_slot_t *next = &w->next[w->flip];
+    next->task = *t;
+    next->stamp = stamp;
     gmk_store32(&w->has_next, 1, GMK_REL, GMK_KERNEL);
     gmk_hal_asym_light();
     if (GMK_LIKELY(gmk_load32(&w->condemned, GMK_RLX, GMK_KERNEL) == 0))
@@ -87,19 +88,23 @@ static bool to_local(gmk_worker_t *w, const gmk_task_t *t, uint64_t stamp, bool 
     return gmk_lq_push(q, t, stamp, reserve);
 }
 
-static void place_one(gmk_front_t *f, const gmk_task_t *t, uint32_t how, gmk_node_t *node)
+void gmk_enqueue_one(gmk_front_t *f, const gmk_task_t *t, uint32_t how, gmk_node_t *node)
 {
     gmk_worker_t *w = f->worker;
     uint64_t stamp = stamp_of(f);
     trace_enqueue(f, t);
-    if (w != NULL && gmk_hal_lanes() == 1 && (how & GMK_ENQ_SHARED) == 0) {
-        bool yield = (how & GMK_ENQ_YIELD) != 0;
-        if ((!yield && to_next(w, t, stamp)) || to_local(w, t, stamp, yield)) {
-            carried(f, node);
-            return;
-        }
+    if (w == NULL || gmk_hal_lanes() != 1 || (how & GMK_ENQ_SHARED) != 0) {
+        to_shared(f, t, stamp, node);
+    } else if ((how & GMK_ENQ_YIELD) == 0 && to_next(w, t, stamp)) {
+        carried(f, node);
+        return; /* nobody else could take it: nobody is woken */
+    } else if (to_local(w, t, stamp, (how & GMK_ENQ_YIELD) != 0)) {
+        carried(f, node);
+    } else {
+        to_shared(f, t, stamp, node);
     }
-    to_shared(f, t, stamp, node);
+    if ((how & GMK_ENQ_NO_WAKE) == 0)
+        gmk_wake_for_work(f);
 }
 
 /* From outside a worker a batch goes to its ring with one claim. */
@@ -132,7 +137,7 @@ void gmk_enqueue_core(gmk_front_t *f, const gmk_task_t *t, uint32_t n, uint32_t 
         place_shared_batch(f, t, n);
     else
         for (uint32_t i = 0; i < n; i++)
-            place_one(f, &t[i], how, node);
+            gmk_enqueue_one(f, &t[i], how | GMK_ENQ_NO_WAKE, node);
     if ((how & GMK_ENQ_NO_WAKE) == 0)
         gmk_wake_for_work(f);
 }
@@ -154,6 +159,9 @@ uint32_t gmk_accept(gmk_front_t *f, gmk_task_t *t, uint32_t n)
     uint64_t number = gmk_count_old(f, &f->counts->accepted, got);
     for (uint32_t i = 0; i < got; i++)
         gmk_task_born(f, &t[i], number + i);
-    gmk_enqueue_core(f, t, got, 0, NULL);
+    if (got == 1)
+        gmk_enqueue_one(f, t, 0, NULL);
+    else
+        gmk_enqueue_core(f, t, got, 0, NULL);
     return got;
 }

@@ -95,7 +95,7 @@ static void drop_worker(gmk_front_t *f, gmk_worker_t *w)
     while (gmk_lq_pop(&w->lq, &slot, 1) != 0)
         drop_task(f, &slot.task);
     if (gmk_xchg32(&w->has_next, 0, GMK_ACQ_REL, GMK_KERNEL) != 0)
-        drop_task(f, &w->next.task);
+        drop_task(f, &w->next[w->flip].task);
 }
 
 static void drop_queued(gmk_front_t *f)

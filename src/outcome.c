@@ -113,7 +113,7 @@ static void note_failure(gmk_front_t *f, gmk_type_t *ty, bool det)
     uint64_t first = gmk_load64(&ty->fail_at[(i + 1) % k->poison_failures], GMK_RLX, GMK_KERNEL);
     if (first == 0 || now + 1 - first > window)
         return;
-    if (gmk_xchg32(&ty->poisoned, 1, GMK_ACQ_REL, GMK_KERNEL) == 0)
+    if ((gmk_or32(&ty->special, GMK_TYPE_POISONED, GMK_ACQ_REL, GMK_KERNEL) & GMK_TYPE_POISONED) == 0)
         trace_at(f, GMK_TRACE_ERROR, GMK_EV_POISON, (uint32_t)(ty - k->types), (uint32_t)(ty - k->types), 0);
 }
 

@@ -92,7 +92,7 @@ static int type_set(gmk_core_t *k, const gmk_handler_reg_t *h, uint32_t module)
     gmk_store32(&ty->level, k->registry->levels[module], GMK_RLX, GMK_KERNEL);
     gmk_store32(&ty->mean_ns, 0, GMK_RLX, GMK_KERNEL);
     gmk_store32(&ty->fails, 0, GMK_RLX, GMK_KERNEL);
-    gmk_store32(&ty->poisoned, 0, GMK_RLX, GMK_KERNEL);
+    gmk_store32(&ty->special, GMK_TYPE_UNTIMED | (h->budget_ns != 0 ? GMK_TYPE_BUDGET : 0), GMK_RLX, GMK_KERNEL);
     gmk_store32(&ty->unloaded, 0, GMK_RLX, GMK_KERNEL);
     gmk_store32(&ty->taken, 1, GMK_RLX, GMK_KERNEL);
     gmk_store64(&ty->fn, (uint64_t)(uintptr_t)h->fn, GMK_REL, GMK_KERNEL);

@@ -18,9 +18,30 @@
 
 /* ---- credits (credit.c) ------------------------------------------------------------------- */
 
+uint32_t gmk_credit_take_slow(gmk_front_t *f, uint32_t n);
+void gmk_credit_give_back(gmk_front_t *f, uint64_t have);
+
 /* Takes up to n task credits; returns how many there were. */
-uint32_t gmk_credit_take(gmk_front_t *f, uint32_t n);
-void gmk_credit_give(gmk_front_t *f, uint32_t n);
+static inline uint32_t gmk_credit_take(gmk_front_t *f, uint32_t n)
+{
+    uint64_t have = gmk_load64(&f->credits, GMK_RLX, GMK_WORKER);
+    while (GMK_LIKELY(have >= n)) /* `outside`, which is shared, never has any at hand */
+        if (GMK_LIKELY(gmk_cas64(&f->credits, &have, have - n, GMK_RLX, GMK_WORKER)))
+            return n;
+    return gmk_credit_take_slow(f, n);
+}
+
+static inline void gmk_credit_give(gmk_front_t *f, uint32_t n)
+{
+    gmk_core_t *k = f->core;
+    if (GMK_UNLIKELY(f->shared)) {
+        (void)gmk_add64(&k->credits, n, GMK_ACQ_REL, GMK_KERNEL);
+        return;
+    }
+    uint64_t have = gmk_add64(&f->credits, n, GMK_RLX, GMK_WORKER) + n;
+    if (GMK_UNLIKELY(have > 2u * k->credit_block))
+        gmk_credit_give_back(f, have);
+}
 /* Hands the credits this front keeps at hand back to the kernel: before parking, on detach. */
 void gmk_credit_flush(gmk_front_t *f);
 
@@ -39,9 +60,10 @@ enum gmk_enqueue_how {
 };
 
 /*
- * Queues n tasks for any worker.  node: when not NULL (and n is 1), spill into this one rather
+ * Queues one task, or n, for any worker.  node: when not NULL (and n is 1), spill into this one rather
  * than into a node of the slab.
  */
+void gmk_enqueue_one(gmk_front_t *f, const gmk_task_t *t, uint32_t how, gmk_node_t *node);
 void gmk_enqueue_core(gmk_front_t *f, const gmk_task_t *t, uint32_t n, uint32_t how, gmk_node_t *node);
 
 /* Queues a node for one worker (logical index) and wakes it. */

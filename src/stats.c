@@ -101,7 +101,7 @@ int gmk_type_stats(gmk_kernel_t *kernel, uint32_t type, gmk_type_stats_t *out)
         out->retries = TYPE_SUM(retries);
         out->overruns = TYPE_SUM(overruns);
         out->faults = TYPE_SUM(faults);
-        out->poisoned = gmk_load32(&ty->poisoned, GMK_RLX, GMK_KERNEL);
+        out->poisoned = (gmk_load32(&ty->special, GMK_RLX, GMK_KERNEL) & GMK_TYPE_POISONED) != 0;
         type_times(k, ty, out);
     }
     gmk_hal_lock_release(&k->control);

@@ -56,11 +56,13 @@ void gmk_trace_ring_init(gmk_trace_ring_t *r, void *mem, uint32_t records)
     gmk_store64(&r->next, 0, GMK_RLX, GMK_KERNEL);
     /* One lane publishes in order: what is not published is the end.  Lanes may leave holes. */
     r->ahead = gmk_hal_lanes() > 1 ? records - 1 : 0;
+    r->shared = 0;
 }
 
-static const gmk_a64_t *slot_of(const gmk_trace_ring_t *r, uint64_t pos)
+void gmk_trace_ring_share(gmk_trace_ring_t *r)
 {
-    return &r->words[(pos & r->mask) * GMK_TRACE_WORDS];
+    r->shared = 1;
+    r->ahead = (uint32_t)r->mask;
 }
 
 /*
@@ -69,7 +71,7 @@ static const gmk_a64_t *slot_of(const gmk_trace_ring_t *r, uint64_t pos)
  */
 static bool read_slot(const gmk_trace_ring_t *r, uint64_t pos, gmk_trace_record_t *out, uint64_t *stamp)
 {
-    const gmk_a64_t *w = slot_of(r, pos);
+    const gmk_a64_t *w = gmk_trace_slot(r, pos);
     uint64_t want = gmk_trace_stamp(pos, 0);
     *stamp = gmk_load64(&w[3], GMK_ACQ, GMK_KERNEL);
     if (*stamp != want)
@@ -94,7 +96,7 @@ static bool read_slot(const gmk_trace_ring_t *r, uint64_t pos, gmk_trace_record_
 static uint64_t next_published(const gmk_trace_ring_t *r, uint64_t pos)
 {
     for (uint64_t p = pos + 1; p - pos <= r->ahead; p++)
-        if (gmk_load64(&slot_of(r, p)[3], GMK_ACQ, GMK_KERNEL) == gmk_trace_stamp(p, 0))
+        if (gmk_load64(&gmk_trace_slot(r, p)[3], GMK_ACQ, GMK_KERNEL) == gmk_trace_stamp(p, 0))
             return p;
     return pos;
 }

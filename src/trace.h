@@ -3,7 +3,8 @@
  * trace.h — trace rings: the flight recorder of one writer.
  *
  * A writer is a worker (all of its lanes) or a port; a ring belongs to exactly one writer for
- * as long as anybody reads it, so a spare worker needs a ring of its own.  gmk_trace_put never
+ * as long as anybody reads it, so a spare worker needs a ring of its own.  A ring that threads
+ * share, as those from outside do, is declared so with gmk_trace_ring_share.  gmk_trace_put never
  * waits and never fails: the oldest record gives way.  Any number of readers, on any thread,
  * follow a ring with a cursor each; what was overwritten before they came is counted, and no
  * reader ever sees a record of which a part is older than the rest.
@@ -25,8 +26,8 @@
  * than p.  If a word read is newer, it was stored after its writer's fence, and the reader's
  * fence comes after that load: the two fences synchronise, so the second load of the stamp must
  * return busy(newer) or later, and the reader sees the difference.
- *   Several lanes: the claim is a fetch-add, and a lane that is a whole lap late could meet
- * another in its slot.  The slot is therefore taken by compare-and-swap; who finds it busy lets
+ *   Several lanes, or a shared ring: the claim is a fetch-add, at kernel scope when shared, and
+ * who is a whole lap late could meet another in its slot.  The slot is therefore taken by compare-and-swap; who finds it busy lets
  * its own record go, and readers count the position as lost.
  */
 #ifndef GGMK_TRACE_H
@@ -41,6 +42,7 @@ typedef struct gmk_trace_ring {
     gmk_a64_t *words; /* GMK_TRACE_WORDS per record */
     uint64_t mask;    /* records - 1 */
     gmk_a64_t next;   /* position of the next record: the writer's own */
+    uint32_t shared;  /* several threads write */
     uint32_t ahead;   /* how far a reader looks past an unpublished record */
 } gmk_trace_ring_t;
 
@@ -75,6 +77,9 @@ size_t gmk_trace_ring_bytes(uint32_t records);
 /* One thread, before the ring is used.  mem: gmk_trace_ring_bytes, 8-aligned. */
 void gmk_trace_ring_init(gmk_trace_ring_t *r, void *mem, uint32_t records);
 
+/* After the init, before anybody writes: from now on any thread may. */
+void gmk_trace_ring_share(gmk_trace_ring_t *r);
+
 /*
  * Copies up to max records, oldest first, and moves the cursor behind them; returns how many.
  * Fewer than max means that no more is published.  What this reader missed is added to *lost:
@@ -85,20 +90,38 @@ uint32_t gmk_trace_read(const gmk_trace_ring_t *r, gmk_trace_reader_t *cursor, g
 
 static inline uint64_t gmk_trace_stamp(uint64_t pos, uint64_t busy) { return (pos + 1) << 1 | busy; }
 
-/* Takes the slot of position p.  False: a lane a lap behind is still writing in it. */
+static inline gmk_a64_t *gmk_trace_slot(const gmk_trace_ring_t *r, uint64_t pos)
+{
+    return &r->words[(pos & r->mask) * GMK_TRACE_WORDS];
+}
+
+/* Takes the slot of position pos from whoever wrote it last; false when that one is still at it. */
 static inline bool gmk_trace_take(gmk_a64_t *w, uint64_t pos)
 {
-    if (gmk_hal_lanes() == 1) {
-        gmk_store64(&w[3], gmk_trace_stamp(pos, 1), GMK_RLX, GMK_KERNEL);
-        return true;
-    }
     uint64_t old = gmk_load64(&w[3], GMK_RLX, GMK_KERNEL);
     return !(old & 1) && old < gmk_trace_stamp(pos, 0) &&
            gmk_cas64(&w[3], &old, gmk_trace_stamp(pos, 1), GMK_RLX, GMK_KERNEL);
 }
 
+/* Claims the next position and its slot, NULL when the slot is taken. */
+static inline gmk_a64_t *gmk_trace_claim(gmk_trace_ring_t *r, uint64_t *pos)
+{
+    bool alone = gmk_hal_lanes() == 1;
+    if (r->shared) {
+        *pos = gmk_add64(&r->next, 1, GMK_RLX, GMK_KERNEL);
+        alone = false;
+    } else {
+        *pos = gmk_add64(&r->next, 1, GMK_RLX, GMK_WORKER);
+    }
+    gmk_a64_t *w = gmk_trace_slot(r, *pos);
+    if (!alone)
+        return gmk_trace_take(w, *pos) ? w : NULL;
+    gmk_store64(&w[3], gmk_trace_stamp(*pos, 1), GMK_RLX, GMK_KERNEL);
+    return w;
+}
+
 /*
- * Writes a record.  The writer that owns the ring, ANY lanes.  time: gmk_hal_cycles(), read by
+ * Writes a record.  The writer that owns the ring, ANY lanes; any thread when it is shared.  time: gmk_hal_cycles(), read by
  * the caller, which may use one reading for several records.  ev < 2^16, type < 2^16.
  */
 static inline void gmk_trace_put(gmk_trace_ring_t *r, uint64_t time, uint32_t ev, uint32_t type, uint32_t a0,
@@ -107,9 +130,9 @@ static inline void gmk_trace_put(gmk_trace_ring_t *r, uint64_t time, uint32_t ev
 #ifdef GMK_STRIP_TRACE
     (void)r, (void)time, (void)ev, (void)type, (void)a0, (void)a1;
 #else
-    uint64_t pos = gmk_add64(&r->next, 1, GMK_RLX, GMK_WORKER);
-    gmk_a64_t *w = &r->words[(pos & r->mask) * GMK_TRACE_WORDS];
-    if (!gmk_trace_take(w, pos))
+    uint64_t pos;
+    gmk_a64_t *w = gmk_trace_claim(r, &pos);
+    if (w == NULL)
         return;
     gmk_fence(GMK_REL, GMK_KERNEL);
     gmk_store64(&w[0], time, GMK_RLX, GMK_KERNEL);

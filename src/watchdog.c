@@ -84,7 +84,7 @@ static uint32_t rescue(gmk_front_t *f, gmk_worker_t *w, uint32_t from)
     for (uint32_t i = from; i < w->n && from < GMK_BATCH_MAX; i++, n++)
         gmk_enqueue_core(f, &w->batch[w->order[i]].task, 1, GMK_ENQ_SHARED, NULL);
     if (gmk_xchg32(&w->has_next, 0, GMK_ACQ_REL, GMK_KERNEL) != 0) {
-        gmk_enqueue_core(f, &w->next.task, 1, GMK_ENQ_SHARED, NULL);
+        gmk_enqueue_core(f, &w->next[w->flip].task, 1, GMK_ENQ_SHARED, NULL);
         n++;
     }
     return n;
@@ -134,7 +134,7 @@ void gmk_zombie_exit(gmk_worker_t *w)
     while (gmk_lq_pop(&w->lq, &slot, 1) != 0)
         gmk_enqueue_core(f, &slot.task, 1, GMK_ENQ_SHARED, NULL);
     if (gmk_xchg32(&w->has_next, 0, GMK_ACQ_REL, GMK_KERNEL) != 0)
-        gmk_enqueue_core(f, &w->next.task, 1, GMK_ENQ_SHARED, NULL);
+        gmk_enqueue_core(f, &w->next[w->flip].task, 1, GMK_ENQ_SHARED, NULL);
     gmk_credit_flush(f);
     gmk_slab_cache_flush(&f->core->nodes, &f->nodes);
     gmk_heap_cache_flush(&f->core->heap, &f->heap);

@@ -60,14 +60,15 @@ static bool may_run(gmk_worker_t *w, uint32_t pos)
     return taken - 1 > pos;
 }
 
-/* The task in the next slot, while it is short and the chain not too long. */
-static bool take_next(gmk_worker_t *w)
+/* The task in the next slot.  What it spawns goes into the other one of the pair. */
+static gmk_slot_t *take_next(gmk_worker_t *w)
 {
     if (gmk_load32(&w->has_next, GMK_RLX, GMK_KERNEL) == 0)
-        return false;
-    w->running = w->next;
+        return NULL;
+    gmk_slot_t *s = &w->next[w->flip];
+    w->flip ^= 1;
     gmk_store32(&w->has_next, 0, GMK_RLX, GMK_KERNEL);
-    return true;
+    return s;
 }
 
 /* One lane; runs under the fault guard, which may cut it off at any handler. */
@@ -81,9 +82,10 @@ static void run_batch(void *arg)
         gmk_run_slot(l, &w->batch[w->order[w->pos]]);
         w->pos++;
     }
-    while (may_run(w, w->n) && w->next_runs < GMK_NEXT_RUNS && take_next(w)) {
+    gmk_slot_t *s;
+    while (may_run(w, w->n) && w->next_runs < GMK_NEXT_RUNS && (s = take_next(w)) != NULL) {
         w->next_runs++;
-        gmk_run_slot(l, &w->running);
+        gmk_run_slot(l, s);
     }
 }
 
@@ -127,10 +129,9 @@ static void run_guarded(gmk_worker_t *w)
 /* What the next slot still holds when its chain was cut goes to the others. */
 static void spill_next(gmk_worker_t *w)
 {
-    if (w->next_runs < GMK_NEXT_RUNS || !take_next(w))
-        return;
-    w->use_next = 0;
-    gmk_enqueue_core(&w->front, &w->running.task, 1, GMK_ENQ_YIELD, NULL);
+    gmk_slot_t *s = w->next_runs < GMK_NEXT_RUNS ? NULL : take_next(w);
+    if (s != NULL)
+        gmk_enqueue_core(&w->front, &s->task, 1, GMK_ENQ_YIELD, NULL);
 }
 
 static void account(gmk_worker_t *w)
@@ -143,7 +144,6 @@ static void account(gmk_worker_t *w)
     w->pos = 0;
     w->n = 0;
     w->next_runs = 0;
-    w->use_next = 0;
     if (GMK_UNLIKELY(gmk_dead_pending(w->front.core)))
         gmk_dead_flush(&w->front);
 }

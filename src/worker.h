@@ -47,6 +47,20 @@ void gmk_outcome(gmk_lane_t *l, int rc);
 /* The current task cannot be run: it is dropped with this code. */
 void gmk_drop_running(gmk_lane_t *l, int code);
 void gmk_fail(gmk_lane_t *l, gmk_task_t *t, int code);
+/*
+ * The common end of a direct task: one more completion of the kind being tallied.  False: it needs
+ * gmk_outcome.
+ */
+static inline bool gmk_tally(gmk_lane_t *l, const gmk_task_t *t)
+{
+    if (GMK_UNLIKELY(l->mailbox != NULL || l->tally == 0 || l->tally_type != t->type ||
+                     l->tally_tenant != t->tenant || l->tally_channel != t->channel ||
+                     (t->flags & GMK_TASK_PAYLOAD_RC) != 0 || l->det_run != 0))
+        return false;
+    l->tally++;
+    l->current = NULL;
+    return true;
+}
 /* Adds what the lane has tallied to the counters. */
 void gmk_tally_flush(gmk_lane_t *l);
 

@@ -137,6 +137,38 @@ static void reader_steps_over_a_hole(void **state)
     ring_free(&r);
 }
 
+/* Who is a lap late in a shared ring finds his slot as he left it; the one who came too soon gave way. */
+static void late_writer_keeps_its_slot(void **state)
+{
+    (void)state;
+    ring_t r;
+    gmk_trace_reader_t cur = {0}, early = {0};
+    gmk_trace_record_t rec[8];
+    uint64_t lost = 0, pos;
+    ring_new(&r, 4);
+    gmk_trace_ring_share(&r.r);
+    gmk_a64_t *w = gmk_trace_claim(&r.r, &pos);
+    assert_true(w != NULL && pos == 0);
+    for (uint32_t i = 1; i <= 5; i++) /* number 4 meets the late one */
+        gmk_trace_put(&r.r, i, 1, 0, 0, 0);
+    for (int i = 0; i < 3; i++)
+        gmk_store64(&w[i], 77, GMK_RLX, GMK_KERNEL);
+    assert_int_equal(gmk_trace_read(&r.r, &early, rec, 8, &lost), 3);
+    assert_true(rec[0].time == 2 && rec[1].time == 3 && rec[2].time == 5);
+    assert_int_equal(lost, 3);
+    lost = 0;
+    gmk_store64(&w[3], gmk_trace_stamp(pos, 0), GMK_REL, GMK_KERNEL);
+    assert_int_equal(gmk_trace_read(&r.r, &cur, rec, 8, &lost), 4);
+    assert_true(rec[0].time == 77 && rec[1].time == 2 && rec[2].time == 3 && rec[3].time == 5);
+    assert_int_equal(lost, 2);
+    gmk_trace_put(&r.r, 6, 1, 0, 0, 0);
+    gmk_trace_put(&r.r, 7, 1, 0, 0, 0);
+    gmk_trace_put(&r.r, 8, 1, 0, 0, 0); /* the slot is free again */
+    assert_int_equal(gmk_trace_read(&r.r, &cur, rec, 8, &lost), 3);
+    assert_int_equal(rec[2].time, 8);
+    ring_free(&r);
+}
+
 /* Every word of a record is a function of its number, so a mixture of two cannot pass. */
 typedef struct flood {
     ring_t ring;
@@ -216,6 +248,79 @@ static void no_torn_record_is_shown(void **state)
     assert_int_equal(a.shown + a.lost, written);
     assert_int_equal(b.shown + b.lost, written);
     ring_free(&f.ring);
+}
+
+/* Several threads in one ring: whole records, none unaccounted for, and each thread's in its order. */
+enum { SHARERS = 3, SWITCHES = 200 };
+
+typedef struct sharer {
+    gmk_trace_ring_t *r;
+    gmk_a32_t *stop;
+    uint32_t id;
+    uint64_t written;
+} sharer_t;
+
+static void *sharer(void *arg)
+{
+    sharer_t *s = arg;
+    for (; gmk_load32(s->stop, GMK_ACQ, GMK_KERNEL) == 0; s->written++) {
+        uint64_t t = s->written * SHARERS + s->id;
+        gmk_trace_put(s->r, t, s->id, s->written & 0xfff, mix32(t), mix32(~t));
+    }
+    return NULL;
+}
+
+typedef struct share_reader {
+    ring_t r;
+    gmk_trace_reader_t cur;
+    uint64_t lost, shown, next[SHARERS];
+    uint32_t switches, last_writer;
+} share_reader_t;
+
+static uint32_t share_read(share_reader_t *s)
+{
+    gmk_trace_record_t rec[16];
+    uint32_t n = gmk_trace_read(&s->r.r, &s->cur, rec, 16, &s->lost);
+    for (const gmk_trace_record_t *one = rec; one < rec + n; one++) {
+        assert_true(one->ev < SHARERS && one->time % SHARERS == one->ev);
+        assert_true(one->a0 == mix32(one->time) && one->a1 == mix32(~one->time));
+        assert_true(one->type == (one->time / SHARERS & 0xfff));
+        assert_true(one->time >= s->next[one->ev]);
+        s->next[one->ev] = one->time + 1;
+        s->switches += one->ev != s->last_writer;
+        s->last_writer = one->ev;
+    }
+    s->shown += n;
+    return n;
+}
+
+static void shared_ring_takes_many_writers(void **state)
+{
+    (void)state;
+    pthread_t t[SHARERS];
+    sharer_t s[SHARERS];
+    gmk_a32_t stop = {0};
+    share_reader_t reader = {.last_writer = 0};
+    uint64_t written = 0;
+    ring_new(&reader.r, 16);
+    gmk_trace_ring_share(&reader.r.r);
+    for (uint32_t i = 0; i < SHARERS; i++) {
+        s[i] = (sharer_t){&reader.r.r, &stop, i, 0};
+        assert_int_equal(pthread_create(&t[i], NULL, sharer, &s[i]), 0);
+    }
+    while (reader.switches < SWITCHES) /* until they have certainly met */
+        (void)share_read(&reader);
+    gmk_store32(&stop, 1, GMK_REL, GMK_KERNEL);
+    for (uint32_t i = 0; i < SHARERS; i++) {
+        pthread_join(t[i], NULL);
+        written += s[i].written;
+    }
+    while (share_read(&reader) != 0)
+        ;
+    assert_int_equal(gmk_load64(&reader.r.r.next, GMK_RLX, GMK_KERNEL), written);
+    assert_int_equal(reader.shown + reader.lost, reader.cur.pos);
+    assert_true(reader.cur.pos <= written && reader.cur.pos + 16 >= written);
+    ring_free(&reader.r);
 }
 
 /* ---- clock map ------------------------------------------------------------------------------- */
@@ -1258,7 +1363,9 @@ int main(void)
         cmocka_unit_test(ring_counts_what_was_overwritten),
         cmocka_unit_test(ring_loses_nothing_uncounted),
         cmocka_unit_test(reader_steps_over_a_hole),
+        cmocka_unit_test(late_writer_keeps_its_slot),
         cmocka_unit_test(no_torn_record_is_shown),
+        cmocka_unit_test(shared_ring_takes_many_writers),
         cmocka_unit_test(clock_maps_exactly),
         cmocka_unit_test(clock_survives_odd_readings),
         cmocka_unit_test(hist_buckets_cover_everything),
