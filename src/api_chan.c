@@ -6,11 +6,6 @@
 
 #define CHUNK 32u
 
-static int check_up(gmk_front_t *f)
-{
-    return gmk_load32(&f->core->state, GMK_ACQ, GMK_KERNEL) == GMK_CORE_UP ? GMK_OK : GMK_ERR_STATE;
-}
-
 /* Runs a control operation with the lock; every one of them is a few steps long. */
 static void control_begin(gmk_front_t *f)
 {
@@ -38,7 +33,7 @@ int gmk_chan_open(gmk_ctx_t *c, const gmk_chan_cfg_t *cfg, gmk_chan_t *out)
     copy.name = name;
     uint32_t handle = 0;
     control_begin(c->front);
-    int rc = check_up(c->front);
+    int rc = gmk_check_up(c->front);
     if (rc == GMK_OK)
         rc = gmk_channel_open(c->front, &copy, false, &handle);
     rc = control_end(c->front, rc);
@@ -67,7 +62,7 @@ int gmk_chan_sub(gmk_ctx_t *c, gmk_chan_t ch, const gmk_sub_cfg_t *cfg, gmk_sub_
     uint64_t sub = 0;
     control_begin(c->front);
     gmk_channel_t *chan = gmk_chan_of(c->front->core, ch.id);
-    int rc = check_up(c->front);
+    int rc = gmk_check_up(c->front);
     if (rc == GMK_OK)
         rc = chan == NULL ? GMK_CHAN_CLOSED : gmk_channel_sub(c->front, chan, &copy, &sub);
     rc = control_end(c->front, rc);
@@ -179,7 +174,7 @@ static int emit_some(gmk_front_t *f, gmk_lane_t *l, uint32_t handle, gmk_task_t 
 {
     gmk_call_begin(f);
     gmk_channel_t *c = handle == 0 ? NULL : gmk_chan_of(f->core, handle);
-    int rc = GMK_UNLIKELY(check_up(f) < 0) ? GMK_ERR_STATE : c == NULL ? GMK_CHAN_CLOSED : GMK_OK;
+    int rc = GMK_UNLIKELY(gmk_check_up(f) < 0) ? GMK_ERR_STATE : c == NULL ? GMK_CHAN_CLOSED : GMK_OK;
     if (rc == GMK_OK)
         rc = GMK_UNLIKELY((t[0].flags & GMK_TASK_DETERMINISTIC) != 0) ? emit_det(f, l, c, t) : emit_run(f, c, t, n);
     if (GMK_UNLIKELY(rc < 0))
@@ -192,7 +187,8 @@ int gmk_chan_emit(gmk_ctx_t *c, gmk_chan_t ch, const gmk_task_t *t)
 {
     if (GMK_UNLIKELY(!gmk_ctx_ok(c) || t == NULL))
         return GMK_ERR_INVAL;
-    gmk_task_t copy = *t;
+    gmk_task_t copy;
+    gmk_task_copy(&copy, t);
     int rc = emit_some(c->front, gmk_ctx_lane(c), ch.id, &copy, 1);
     return rc < 0 ? rc : GMK_OK;
 }

@@ -33,15 +33,10 @@ int gmk_refuse(gmk_front_t *f, int rc)
     return rc;
 }
 
-static inline int check_up(gmk_core_t *k)
-{
-    return GMK_LIKELY(gmk_load32(&k->state, GMK_ACQ, GMK_KERNEL) == GMK_CORE_UP) ? GMK_OK : GMK_ERR_STATE;
-}
-
 /* A deterministic task: from a deterministic handler into the next tick, else as input for `tick`. */
 static int accept_det(gmk_front_t *f, gmk_lane_t *l, const gmk_task_t *t, uint32_t tick)
 {
-    uint32_t now = (uint32_t)gmk_load64(&f->core->tick, GMK_RLX, GMK_KERNEL);
+    uint32_t now = (uint32_t)tick_of(f->core, l);
     if (l == NULL || l->det_run == 0)
         return gmk_det_input(f, t, 0, tick);
     return gmk_det_emit(l, t, 0, (int32_t)(tick - now) > 1 ? tick - now : 1);
@@ -52,7 +47,7 @@ static int accept_some(gmk_front_t *f, gmk_lane_t *l, gmk_task_t *t, uint32_t n)
 {
     gmk_core_t *k = f->core;
     uint32_t plain = 0, i = 0;
-    int rc = check_up(k);
+    int rc = gmk_check_up(f);
     for (; i < n && rc == GMK_OK; i++) {
         rc = t[i].type == 0 ? GMK_ERR_RANGE : gmk_check_task(k, &t[i]);
         if (rc == GMK_OK && GMK_LIKELY((t[i].flags & GMK_TASK_DETERMINISTIC) == 0)) {
@@ -65,7 +60,7 @@ static int accept_some(gmk_front_t *f, gmk_lane_t *l, gmk_task_t *t, uint32_t n)
         return (int)gmk_accept(f, t, plain);
     if (rc < 0)
         return gmk_refuse(f, rc);
-    rc = accept_det(f, l, t, (uint32_t)gmk_load64(&k->tick, GMK_RLX, GMK_KERNEL) + 1);
+    rc = accept_det(f, l, t, (uint32_t)tick_of(k, l) + 1);
     return rc < 0 ? gmk_refuse(f, rc) : 1;
 }
 
@@ -95,9 +90,10 @@ static inline bool is_plain(const gmk_core_t *k, const gmk_task_t *t)
 
 static int accept_one(gmk_front_t *f, gmk_lane_t *l, const gmk_task_t *t)
 {
-    gmk_task_t copy = *t;
+    gmk_task_t copy;
+    gmk_task_copy(&copy, t);
     gmk_enter(f);
-    int got = GMK_LIKELY(is_plain(f->core, &copy) && check_up(f->core) == GMK_OK) ? (int)gmk_accept(f, &copy, 1)
+    int got = GMK_LIKELY(is_plain(f->core, &copy) && gmk_check_up(f) == GMK_OK) ? (int)gmk_accept(f, &copy, 1)
                                                                                  : accept_some(f, l, &copy, 1);
     if (got == 0)
         got = gmk_refuse(f, GMK_ERR_FULL);
@@ -115,13 +111,14 @@ static int accept_timed(gmk_front_t *f, const gmk_task_t *t, uint64_t key, bool 
     gmk_task_t copy = *t;
     gmk_enter(f);
     gmk_core_t *k = f->core;
-    int rc = check_up(k);
+    int rc = gmk_check_up(f);
     if (rc == GMK_OK)
         rc = copy.type == 0 ? GMK_ERR_RANGE : gmk_check_task(k, &copy);
     if (rc == GMK_OK && gmk_credit_take(f, 1) == 0)
         rc = GMK_ERR_FULL;
     if (rc == GMK_OK) {
         gmk_task_born(f, &copy, gmk_count_old(f, &f->counts->accepted, 1));
+        gmk_trace_enqueue(f, &copy);
         gmk_node_t *n = gmk_node_new(f, &copy);
         n->kind = GMK_NODE_ASKED;
         n->t.key = key;
@@ -152,7 +149,7 @@ static int accept_at(gmk_front_t *f, gmk_lane_t *l, const gmk_task_t *t, uint32_
     }
     gmk_task_t copy = *t;
     gmk_enter(f);
-    int rc = check_up(k);
+    int rc = gmk_check_up(f);
     if (rc == GMK_OK)
         rc = copy.type == 0 ? GMK_ERR_RANGE : gmk_check_task(k, &copy);
     if (rc == GMK_OK)
@@ -201,7 +198,7 @@ int gmk_submit_after(gmk_kernel_t *kernel, const gmk_task_t *t, uint64_t ns)
 uint32_t gmk_tick_advance(gmk_kernel_t *kernel)
 {
     gmk_core_t *k = gmk_core_of(kernel);
-    if (k == NULL || check_up(k) < 0)
+    if (k == NULL || gmk_check_up(k->outside) < 0)
         return 0;
     gmk_det_tick(k->outside);
     gmk_wake_for_work(k->outside); /* timers of the tick */
@@ -277,7 +274,7 @@ uint32_t gmk_self_tenant(gmk_ctx_t *c)
 
 uint32_t gmk_tick(gmk_ctx_t *c)
 {
-    return gmk_ctx_ok(c) ? (uint32_t)gmk_load64(&c->front->core->tick, GMK_ACQ, GMK_KERNEL) : 0;
+    return gmk_ctx_ok(c) ? (uint32_t)tick_of(c->front->core, gmk_ctx_lane(c)) : 0;
 }
 
 uint64_t gmk_now_ns(gmk_ctx_t *c)

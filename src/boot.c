@@ -327,6 +327,7 @@ static int share_layout(layout_t *l, gmk_core_t *k, const shares_t *s)
     uint32_t records = (uint32_t)(s->trace / GMK_TRACE_RECORD_BYTES / k->n_fronts);
     for (uint32_t i = 0; i < k->n_fronts; i++)
         gmk_trace_ring_init(k->fronts[i]->ring, take(l, gmk_trace_ring_bytes(records)), records);
+    gmk_trace_ring_share(k->outside->ring);
     for (uint32_t i = 0; i < k->n_all; i++)
         gmk_bump_init(&k->workers[i].bump, take(l, s->bump), s->bump);
     k->task_max = s->task_max;

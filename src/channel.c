@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * channel.c — opening, closing and subscribing.  All with the control lock held; emitters and
- * runners go on meanwhile.  What ends is unlinked in steps by the reaper (reap.c).
+ * runners go on meanwhile.  What ends is unlinked in steps by the reaper.
  */
 #include "channel.h"
 #include "grace.h"
@@ -158,6 +158,8 @@ static gmk_channel_t *channel_new(gmk_core_t *k, const gmk_chan_cfg_t *cfg, uint
         gmk_heap_free(&k->heap, NULL, c);
         return NULL;
     }
+    for (uint64_t i = 0; i < size; i++) /* as if the lap before had been published: see gmk_chan_put */
+        gmk_store64(&c->log[i].seq, (i - size) * GMK_TICKET + GMK_TICKET, GMK_RLX, GMK_KERNEL);
     remember_counts(k, c);
     return c;
 }
@@ -187,18 +189,26 @@ int gmk_channel_open(gmk_front_t *f, const gmk_chan_cfg_t *cfg, bool sys, uint32
     return GMK_OK;
 }
 
+static void wake_reaper(gmk_front_t *f)
+{
+    gmk_node_t *n = &f->core->chans->reaper;
+    if (gmk_xchg32(&n->busy, 1, GMK_ACQ_REL, GMK_KERNEL) != 0)
+        return;
+    n->t.key = gmk_hal_now_ns() + GMK_REAP_NS;
+    gmk_evq_add(f, n, false);
+}
+
 /* ---- subscribe ---------------------------------------------------------------------------- */
 
-/* Where a new P2P subscriber begins: behind those that are leaving. */
-static int p2p_join(gmk_channel_t *c, uint64_t *join)
+/* Has somebody subscribed who is not leaving? */
+static bool is_bound(gmk_channel_t *c)
 {
-    *join = gmk_load64(&c->base, GMK_ACQ, GMK_KERNEL);
     for (uint32_t i = 0; i < GMK_MAX_SUBS; i++) {
         gmk_mailbox_t *m = gmk_sub_at(c, i);
         if (m != NULL && gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) == 0)
-            return GMK_CHAN_ALREADY_BOUND;
+            return true;
     }
-    return GMK_OK;
+    return false;
 }
 
 /* Task nodes for deliveries that run in parallel and may yield, retry or wait. */
@@ -228,6 +238,13 @@ static void mailbox_free(gmk_core_t *k, gmk_mailbox_t *m)
     gmk_heap_free(&k->heap, NULL, m);
 }
 
+/* Activations of the inlet are for this mailbox now. */
+static void aim_inlet(gmk_mailbox_t *m)
+{
+    gmk_store32(&m->in->type, m->handler, GMK_RLX, GMK_KERNEL);
+    gmk_store32(&m->in->pinned, m->pinned, GMK_REL, GMK_KERNEL);
+}
+
 static int mailbox_setup(gmk_core_t *k, gmk_channel_t *c, gmk_mailbox_t *m, const gmk_sub_cfg_t *cfg, uint32_t index)
 {
     m->index = index;
@@ -235,10 +252,11 @@ static int mailbox_setup(gmk_core_t *k, gmk_channel_t *c, gmk_mailbox_t *m, cons
     m->handler = cfg->handler;
     m->order = cfg->order;
     m->sheddable = (c->flags & (GMK_CHAN_DROP_OLDEST | GMK_CHAN_DEGRADE)) != 0;
+    m->pinned = cfg->pinned != 0 ? cfg->worker + 1 : 0;
     m->generation = ++k->chans->sub_gen;
     inlet_init(&m->own, m->delivery);
-    gmk_store32(&m->in->type, cfg->handler, GMK_RLX, GMK_KERNEL);
-    gmk_store32(&m->in->pinned, cfg->pinned != 0 ? cfg->worker + 1 : 0, GMK_REL, GMK_KERNEL);
+    if (c->mode == GMK_FANOUT)
+        aim_inlet(m);
     if (c->mode == GMK_FANOUT && c->guarantee == GMK_LOSSY) {
         uint64_t size = ring_size(c->slots);
         m->own_ring = zalloc(k, size * sizeof(gmk_msg_t));
@@ -253,6 +271,7 @@ static int mailbox_setup(gmk_core_t *k, gmk_channel_t *c, gmk_mailbox_t *m, cons
 static void place_mailbox(gmk_mailbox_t *m, uint64_t join)
 {
     m->join = join;
+    m->expected = gmk_ticket_number(join);
     uint64_t start = m->own_ring != NULL ? 0 : join;
     gmk_store64(&m->cursor, start, GMK_RLX, GMK_KERNEL);
     gmk_store64(&m->done, start, GMK_REL, GMK_KERNEL);
@@ -301,6 +320,13 @@ static int join_fanout(gmk_front_t *f, gmk_channel_t *c, gmk_mailbox_t *m, const
     return GMK_OK;
 }
 
+static void take_turn(gmk_channel_t *c, gmk_mailbox_t *m)
+{
+    if (m != NULL)
+        aim_inlet(m);
+    gmk_store64(&c->p2p, (uint64_t)(uintptr_t)m, GMK_REL, GMK_KERNEL);
+}
+
 static void join_p2p(gmk_channel_t *c, gmk_mailbox_t *m, uint64_t join)
 {
     place_mailbox(m, join);
@@ -309,15 +335,25 @@ static void join_p2p(gmk_channel_t *c, gmk_mailbox_t *m, uint64_t join)
     while (!gmk_cas64(&c->in.word, &w, gmk_w_changed(w, 0), GMK_ACQ_REL, GMK_KERNEL))
         ;
     if (gmk_load64(&c->p2p, GMK_ACQ, GMK_KERNEL) == 0)
-        gmk_store64(&c->p2p, (uint64_t)(uintptr_t)m, GMK_REL, GMK_KERNEL);
+        take_turn(c, m);
+}
+
+/* A subscription that failed after others may have seen its mailbox. */
+static void abandon(gmk_front_t *f, gmk_mailbox_t *m)
+{
+    gmk_chans_t *cs = f->core->chans;
+    gmk_store64(&m->chan->subs[m->index], 0, GMK_REL, GMK_KERNEL);
+    m->reap_state = 1;
+    m->reap_epoch = gmk_grace_start(f->core);
+    m->reap_next = cs->leaving;
+    cs->leaving = m;
+    wake_reaper(f);
 }
 
 int gmk_channel_sub(gmk_front_t *f, gmk_channel_t *c, const gmk_sub_cfg_t *cfg, uint64_t *sub)
 {
     gmk_core_t *k = f->core;
     uint32_t index = 0;
-    uint64_t join = 0;
-    int rc = GMK_OK;
     if (gmk_load32(&c->closing, GMK_ACQ, GMK_KERNEL) != 0)
         return GMK_CHAN_CLOSED;
     if (cfg->handler == 0 || cfg->handler >= k->n_types || cfg->order > GMK_PARALLEL ||
@@ -327,8 +363,8 @@ int gmk_channel_sub(gmk_front_t *f, gmk_channel_t *c, const gmk_sub_cfg_t *cfg, 
         return GMK_ERR_INVAL;
     if (gmk_load64(&k->types[cfg->handler].fn, GMK_ACQ, GMK_KERNEL) == 0)
         return GMK_ERR_NOTFOUND;
-    if (c->mode == GMK_P2P && (rc = p2p_join(c, &join)) < 0)
-        return rc;
+    if (c->mode == GMK_P2P && is_bound(c))
+        return GMK_CHAN_ALREADY_BOUND;
     while (index < GMK_MAX_SUBS && gmk_sub_at(c, index) != NULL)
         index++;
     if (index == GMK_MAX_SUBS)
@@ -337,14 +373,15 @@ int gmk_channel_sub(gmk_front_t *f, gmk_channel_t *c, const gmk_sub_cfg_t *cfg, 
     if (m == NULL)
         return GMK_ALLOC_FAIL;
     gmk_store32(&m->held, 1, GMK_RLX, GMK_KERNEL);
-    rc = mailbox_setup(k, c, m, cfg, index);
-    if (rc == GMK_OK && c->mode == GMK_FANOUT)
-        rc = join_fanout(f, c, m, cfg);
-    else if (rc == GMK_OK)
-        join_p2p(c, m, join);
+    int rc = mailbox_setup(k, c, m, cfg, index);
     if (rc < 0) {
-        gmk_store64(&c->subs[index], 0, GMK_REL, GMK_KERNEL);
         mailbox_free(k, m);
+        return rc;
+    }
+    if (c->mode == GMK_P2P)
+        join_p2p(c, m, gmk_load64(&c->base, GMK_ACQ, GMK_KERNEL)); /* behind those that are leaving */
+    else if ((rc = join_fanout(f, c, m, cfg)) < 0) {
+        abandon(f, m);
         return rc;
     }
     gmk_store32(&m->held, 0, GMK_REL, GMK_KERNEL);
@@ -354,15 +391,6 @@ int gmk_channel_sub(gmk_front_t *f, gmk_channel_t *c, const gmk_sub_cfg_t *cfg, 
 }
 
 /* ---- unsubscribe and close ---------------------------------------------------------------- */
-
-static void wake_reaper(gmk_front_t *f)
-{
-    gmk_node_t *n = &f->core->chans->reaper;
-    if (gmk_xchg32(&n->busy, 1, GMK_ACQ_REL, GMK_KERNEL) != 0)
-        return;
-    n->t.key = gmk_hal_now_ns() + GMK_REAP_NS;
-    gmk_evq_add(f, n, false);
-}
 
 static void mailbox_leaves(gmk_front_t *f, gmk_mailbox_t *m, uint64_t at, int reason)
 {
@@ -379,6 +407,7 @@ static void mailbox_leaves(gmk_front_t *f, gmk_mailbox_t *m, uint64_t at, int re
 void gmk_channel_unsub(gmk_front_t *f, gmk_mailbox_t *m, int reason)
 {
     gmk_channel_t *c = m->chan;
+    gmk_store32(&m->leaving, GMK_LEAVES_SOON, GMK_RLX, GMK_KERNEL);
     uint64_t w = gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL);
     while (!gmk_cas64(&c->in.word, &w, gmk_w_changed(w, c->mode == GMK_FANOUT ? -1 : 0), GMK_ACQ_REL, GMK_KERNEL))
         ;
@@ -410,7 +439,7 @@ static void attach_sink(gmk_front_t *f, gmk_channel_t *c, uint64_t end, int reas
 void gmk_channel_close(gmk_front_t *f, gmk_channel_t *c, int reason)
 {
     gmk_chans_t *cs = f->core->chans;
-    bool bound = false;
+    bool bound = is_bound(c);
     gmk_store32(&c->closing, 1, GMK_REL, GMK_KERNEL);
     uint64_t w = gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL);
     while (!gmk_cas64(&c->in.word, &w, gmk_w_changed(w, 0) | GMK_W_CLOSED, GMK_ACQ_REL, GMK_KERNEL))
@@ -420,7 +449,6 @@ void gmk_channel_close(gmk_front_t *f, gmk_channel_t *c, int reason)
         gmk_mailbox_t *m = gmk_sub_at(c, i);
         if (m == NULL || gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) != 0)
             continue;
-        bound = true;
         mailbox_leaves(f, m, end, reason);
     }
     if (c->mode == GMK_P2P && !bound)
@@ -461,7 +489,7 @@ static void next_in_turn(gmk_front_t *f, gmk_channel_t *c)
         if (m != NULL && (first == NULL || (int64_t)(m->join - first->join) < 0))
             first = m;
     }
-    gmk_store64(&c->p2p, (uint64_t)(uintptr_t)first, GMK_REL, GMK_KERNEL);
+    take_turn(c, first);
     gmk_inlet_kick(f, &c->in);
 }
 
@@ -491,8 +519,6 @@ static void log_release(gmk_front_t *f, gmk_channel_t *c)
     if (c->replay == 0)
         return;
     for (uint64_t i = 0; i <= c->mask; i++) {
-        if (gmk_load64(&c->log[i].seq, GMK_ACQ, GMK_KERNEL) == 0)
-            continue;
         gmk_task_t t;
         uint64_t w[6];
         for (uint32_t j = 0; j < 6; j++)
@@ -591,7 +617,7 @@ static void drop_channel(gmk_front_t *f, gmk_channel_t *c)
             gmk_drop(f, &n->task, GMK_DROP_HALTED);
     if (c->mode == GMK_FANOUT)
         (void)gmk_distribute(f, c, UINT32_MAX);
-    else
+    else if (!is_bound(c))
         attach_sink(f, c, gmk_w_ticket(gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL)), GMK_DROP_HALTED);
     for (uint32_t i = 0; i < GMK_MAX_SUBS; i++) {
         gmk_mailbox_t *m = gmk_sub_at(c, i);

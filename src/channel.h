@@ -105,23 +105,23 @@ typedef struct gmk_mailbox {
     uint32_t delivery;      /* task.channel of its deliveries */
     uint32_t handler;
     uint32_t order;         /* GMK_ORDERED, GMK_PARALLEL */
+    uint32_t pinned;        /* 1 + worker index, 0 = any */
     uint32_t sheddable;     /* messages may be claimed by others */
     uint32_t reserved;      /* task nodes reserved for it */
     uint64_t generation;
     uint64_t join;          /* first ticket (of the log) that is for it */
     gmk_a64_t leave;        /* first ticket of the log that is not, once leaving */
-    gmk_a32_t leaving;      /* 0, or minus the reason (GMK_DROP_*) */
+    gmk_a32_t leaving;      /* 0, or minus the reason (GMK_DROP_*), or GMK_LEAVES_SOON */
     gmk_a32_t held;         /* being set up: nobody may shed from it */
-    gmk_a32_t drained;      /* nothing will ever run for it again */
     struct gmk_mailbox *reap_next;
     uint64_t reap_epoch;
     uint32_t reap_state;
 
     _Alignas(GMK_CACHE_LINE) gmk_a64_t cursor; /* next ticket to claim */
     gmk_a64_t done;         /* join + what has its outcome */
-    gmk_a64_t gap;          /* messages shed since the last delivery started */
     uint32_t has_head;      /* the message at the head has begun and is not finished */
-    uint32_t head_gap;
+    uint32_t expected;      /* runner only: number of the message that follows the last one started */
+    uint32_t head_gap;      /* messages lost before the head */
     gmk_task_t head;        /* runner only */
     gmk_node_t pause;       /* its timer or its place on a waiter list */
 } gmk_mailbox_t;
@@ -161,10 +161,16 @@ typedef struct gmk_channel {
 
 enum { GMK_CHAN_SYS_DROPPED, GMK_CHAN_SYS_ERROR, GMK_CHAN_SYS_TRACE, GMK_CHAN_SYS_COUNT };
 
-/* Dead letters that found their channel full: a count per cause, until there is room. */
+/*
+ * The subscription is ending and its `leave` is not known yet: it is set before the swap that fixes
+ * the ticket, so whoever has read a later ticket sees it and leaves the mailbox alone for now.
+ */
+#define GMK_LEAVES_SOON UINT32_MAX
+
 /* The reaper looks again this often while something is leaving. */
 #define GMK_REAP_NS 100000u
 
+/* Dead letters that found their channel full: a count per cause, until there is room. */
 #define GMK_DEAD_CAUSES 64u
 typedef struct gmk_dead_cause {
     uint64_t meta0, meta1; /* as in the dead letter, without the count */

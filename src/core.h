@@ -47,6 +47,38 @@ static inline uint32_t gmk_prio(const gmk_task_t *t)
     return t->flags & GMK_PRIO_MASK;
 }
 
+/*
+ * Copies a record field by field.  Records are copied right after their fields were written, and
+ * a copy in 16-byte pieces would stall on each piece.
+ */
+static inline void gmk_task_copy(gmk_task_t *d, const gmk_task_t *s)
+{
+    d->type = gmk_hal_once32(&s->type);
+    d->flags = gmk_hal_once16(&s->flags);
+    d->tenant = gmk_hal_once16(&s->tenant);
+    d->channel = gmk_hal_once32(&s->channel);
+    d->seq = gmk_hal_once32(&s->seq);
+    d->payload_ptr = gmk_hal_once64(&s->payload_ptr);
+    d->payload_len = gmk_hal_once32(&s->payload_len);
+    d->yield_count = gmk_hal_once16(&s->yield_count);
+    d->retry_count = gmk_hal_once16(&s->retry_count);
+    d->meta0 = gmk_hal_once64(&s->meta0);
+    d->meta1 = gmk_hal_once64(&s->meta1);
+}
+
+/* The record as six words, for those who store it in atomic ones. */
+static inline void gmk_task_words(uint64_t w[6], const gmk_task_t *s)
+{
+    w[0] = gmk_hal_once32(&s->type) | (uint64_t)gmk_hal_once16(&s->flags) << 32 |
+           (uint64_t)gmk_hal_once16(&s->tenant) << 48;
+    w[1] = gmk_hal_once32(&s->channel) | (uint64_t)gmk_hal_once32(&s->seq) << 32;
+    w[2] = gmk_hal_once64(&s->payload_ptr);
+    w[3] = gmk_hal_once32(&s->payload_len) | (uint64_t)gmk_hal_once16(&s->yield_count) << 32 |
+           (uint64_t)gmk_hal_once16(&s->retry_count) << 48;
+    w[4] = gmk_hal_once64(&s->meta0);
+    w[5] = gmk_hal_once64(&s->meta1);
+}
+
 /* ---- queued forms of a task --------------------------------------------------------------- */
 
 /* In a ring or a batch.  stamp: cycle counter at enqueue when this one is sampled, else 0. */
@@ -268,7 +300,11 @@ typedef struct gmk_idle {
 
 /* ---- kernel ------------------------------------------------------------------------------- */
 
-enum gmk_core_state { GMK_CORE_BOOTING, GMK_CORE_UP, GMK_CORE_HALTING, GMK_CORE_HALTED };
+/*
+ * HALTING: nothing is accepted from outside, what is queued runs and may emit.  STOPPING: nothing is
+ * accepted, workers leave after their batch.
+ */
+enum gmk_core_state { GMK_CORE_BOOTING, GMK_CORE_UP, GMK_CORE_HALTING, GMK_CORE_STOPPING, GMK_CORE_HALTED };
 
 struct gmk_chans;
 struct gmk_registry;
@@ -324,6 +360,7 @@ typedef struct gmk_core {
     struct gmk_watchdog *watchdog;
     void (*on_idle)(struct gmk_core *core); /* drain: called by the last worker that parks */
     gmk_a32_t drainers;
+    gmk_a32_t drain_slot; /* a drainer is using drain_park */
     gmk_hal_park_t drain_park;
 } gmk_core_t;
 

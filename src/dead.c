@@ -48,14 +48,6 @@ static void box_lock(gmk_deadbox_t *box)
         gmk_hal_relax(round);
 }
 
-static void keep(gmk_core_t *k, uint32_t which, const gmk_task_t *r)
-{
-    gmk_deadbox_t *box = &k->chans->dead[which];
-    box_lock(box);
-    box_add(box, r->meta0, r->meta1, r->meta0 >> 32);
-    gmk_flag_release(&box->busy);
-}
-
 /* A channel's own error handler gets the record as a direct task. */
 static bool to_own_handler(gmk_front_t *f, const gmk_task_t *t, const gmk_task_t *r)
 {
@@ -78,6 +70,40 @@ static bool from_sys(const gmk_core_t *k, const gmk_task_t *t)
     return c != NULL && c->sys;
 }
 
+static void flush_one(gmk_front_t *f, uint32_t which)
+{
+    gmk_deadbox_t *box = &f->core->chans->dead[which];
+    gmk_channel_t *c = gmk_chan_at(f->core, which);
+    if (c == NULL || gmk_load32(&box->pending, GMK_RLX, GMK_KERNEL) == 0 || !gmk_flag_try(&box->busy))
+        return;
+    for (uint32_t i = 0; i < GMK_DEAD_CAUSES; i++) {
+        gmk_dead_cause_t *d = &box->cause[i];
+        if (d->count == 0)
+            continue;
+        gmk_task_t r = {.meta0 = meta0_of((int)(int32_t)(uint32_t)d->meta0, d->count), .meta1 = d->meta1};
+        if (gmk_chan_put(f, c, &r, 1) != 1)
+            break;
+        d->count -= r.meta0 >> 32;
+        if (d->count == 0)
+            gmk_store32(&box->pending, gmk_load32(&box->pending, GMK_RLX, GMK_KERNEL) - 1, GMK_RLX, GMK_KERNEL);
+    }
+    gmk_flag_release(&box->busy);
+}
+
+/*
+ * The workers look into the box after each batch.  The last of those that kept the channel full may
+ * have looked just before: so the channel is tried once more.  The fence pairs with gmk_waiter_check.
+ */
+static void keep(gmk_front_t *f, uint32_t which, const gmk_task_t *r)
+{
+    gmk_deadbox_t *box = &f->core->chans->dead[which];
+    box_lock(box);
+    box_add(box, r->meta0, r->meta1, r->meta0 >> 32);
+    gmk_flag_release(&box->busy);
+    gmk_fence(GMK_SEQ, GMK_KERNEL);
+    flush_one(f, which);
+}
+
 void gmk_dead_letter(gmk_front_t *f, const gmk_task_t *t, int code, uint32_t count)
 {
     gmk_core_t *k = f->core;
@@ -97,27 +123,7 @@ void gmk_dead_letter(gmk_front_t *f, const gmk_task_t *t, int code, uint32_t cou
         return;
     gmk_task_payload_done(f, t);
     if (c != NULL)
-        keep(k, which, &r);
-}
-
-static void flush_one(gmk_front_t *f, uint32_t which)
-{
-    gmk_deadbox_t *box = &f->core->chans->dead[which];
-    gmk_channel_t *c = gmk_chan_at(f->core, which);
-    if (c == NULL || gmk_load32(&box->pending, GMK_RLX, GMK_KERNEL) == 0 || !gmk_flag_try(&box->busy))
-        return;
-    for (uint32_t i = 0; i < GMK_DEAD_CAUSES; i++) {
-        gmk_dead_cause_t *d = &box->cause[i];
-        if (d->count == 0)
-            continue;
-        gmk_task_t r = {.meta0 = meta0_of((int)(int32_t)(uint32_t)d->meta0, d->count), .meta1 = d->meta1};
-        if (gmk_chan_put(f, c, &r, 1) != 1)
-            break;
-        d->count -= r.meta0 >> 32;
-        if (d->count == 0)
-            gmk_store32(&box->pending, gmk_load32(&box->pending, GMK_RLX, GMK_KERNEL) - 1, GMK_RLX, GMK_KERNEL);
-    }
-    gmk_flag_release(&box->busy);
+        keep(f, which, &r);
 }
 
 void gmk_dead_flush(gmk_front_t *f)

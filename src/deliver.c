@@ -26,11 +26,11 @@ static bool run_head(gmk_lane_t *l, gmk_mailbox_t *m, uint64_t stamp)
     return !l->suspended;
 }
 
-static void start_head(gmk_mailbox_t *m)
+static void start_head(gmk_mailbox_t *m, const gmk_task_t *t)
 {
-    m->head_gap = 0;
-    if (GMK_UNLIKELY(gmk_load64(&m->gap, GMK_RLX, GMK_KERNEL) != 0))
-        m->head_gap = (uint32_t)gmk_xchg64(&m->gap, 0, GMK_ACQ_REL, GMK_KERNEL);
+    m->head = *t;
+    m->head_gap = t->seq - m->expected;
+    m->expected = t->seq + 1;
 }
 
 enum after { AFTER_SUSPENDED, AFTER_EMPTY, AFTER_MORE };
@@ -63,8 +63,7 @@ static enum after run_messages(gmk_lane_t *l, gmk_mailbox_t *m, uint64_t *cursor
             hand_out(l, &t);
             continue;
         }
-        m->head = t;
-        start_head(m);
+        start_head(m, &t);
         if (!run_head(l, m, stamp))
             return AFTER_SUSPENDED;
         if (gmk_condemned(w))
@@ -78,6 +77,10 @@ static void run_mailbox(gmk_lane_t *l, gmk_mailbox_t *m)
     gmk_front_t *f = l->ctx.front;
     gmk_channel_t *c = m->chan;
     uint64_t cursor = 0;
+    if (GMK_UNLIKELY(m->pinned != 0 && m->pinned - 1 != gmk_lane_worker(l)->index)) {
+        gmk_inlet_requeue(f, m->in); /* the record is older than the pin, or was rescued from its worker */
+        return;
+    }
     enum after after = run_messages(l, m, &cursor);
     if (after == AFTER_EMPTY) {
         if (gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) != 0)
@@ -113,6 +116,20 @@ static void run_distributor(gmk_lane_t *l, gmk_channel_t *c)
         gmk_inlet_requeue(f, &c->in);
     if (c->guarantee == GMK_LOSSY)
         gmk_waiter_check(f, c);
+}
+
+/* One whose subscription has ended since it was handed out does not start; its mailbox waits for it. */
+void gmk_run_parallel(gmk_lane_t *l, gmk_slot_t *s)
+{
+    gmk_channel_t *c = gmk_chan_of(l->ctx.front->core, s->task.channel);
+    gmk_mailbox_t *m = gmk_sub_at(c, gmk_delivery_sub(s->task.channel));
+    uint32_t leaving = gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL);
+    if (GMK_LIKELY(leaving == 0 || leaving == GMK_LEAVES_SOON)) {
+        gmk_run_task(l, &s->task, s->stamp);
+        return;
+    }
+    l->current = &s->task;
+    gmk_drop_running(l, -(int)leaving);
 }
 
 void gmk_run_activation(gmk_lane_t *l, const gmk_task_t *record)

@@ -8,6 +8,7 @@ typedef struct gmk_det_item {
     gmk_task_t task;
     struct gmk_det_item *next;
     uint64_t tick;  /* in which it is to run */
+    uint64_t born;  /* tick of the emission; inputs: 0 */
     uint64_t major; /* 0 = carried over or input, else 1 + rank of the emitter */
     uint64_t minor; /* index of the emission, or of the input */
     uint32_t chan;  /* handle, until it is handed to the subscribers; 0 = direct or handed */
@@ -30,6 +31,7 @@ struct gmk_det {
     gmk_a64_t future;          /* accepted and not in the running tick */
     gmk_a32_t waiting;         /* messages handed in from outside, or carried over */
     gmk_a32_t tokens;          /* invitations queued */
+    gmk_a64_t failed[GMK_MAX_TYPES / 64]; /* bit per type: failed in the running tick */
 };
 
 size_t gmk_det_bytes(void)
@@ -45,6 +47,11 @@ void gmk_det_init(gmk_core_t *k)
 uint64_t gmk_det_future(gmk_core_t *k)
 {
     return gmk_load64(&k->det->future, GMK_ACQ, GMK_KERNEL);
+}
+
+uint64_t gmk_det_now(const gmk_core_t *k)
+{
+    return k->det->done_tick;
 }
 
 /* ---- the hash ----------------------------------------------------------------------------- */
@@ -87,7 +94,7 @@ static uint64_t name_hash(const gmk_core_t *k, uint32_t delivery)
 /* Of all but the result, before the task runs. */
 static uint64_t task_hash(const gmk_core_t *k, const gmk_task_t *t, uint64_t rank)
 {
-    uint64_t h = mix(gmk_load64(&k->tick, GMK_RLX, GMK_KERNEL) & UINT32_MAX, rank);
+    uint64_t h = mix(gmk_det_now(k) & UINT32_MAX, rank);
     h = mix(h, (uint64_t)t->type << 32 | (uint64_t)gmk_prio(t) << 16 | t->tenant);
     h = mix(h, name_hash(k, (t->flags & GMK_TASK_CHANNEL_MSG) != 0 ? t->channel : 0));
     h = mix(mix(h, t->meta0), t->meta1);
@@ -184,7 +191,8 @@ int gmk_det_emit(gmk_lane_t *l, const gmk_task_t *t, uint32_t chan, uint32_t tic
     if (chan == 0)
         (void)gmk_add64(&k->det->future, 1, GMK_ACQ_REL, GMK_KERNEL);
     i->chan = chan;
-    i->tick = gmk_load64(&k->tick, GMK_RLX, GMK_KERNEL) + ticks;
+    i->born = gmk_det_now(k);
+    i->tick = i->born + ticks;
     i->major = 1 + l->det_rank;
     i->minor = l->ctx.det_index++;
     push_emitted(k->det, i);
@@ -197,7 +205,8 @@ void gmk_det_again(gmk_lane_t *l, gmk_task_t *t, uint32_t ticks)
     gmk_det_item_t *i = k->det->items[l->det_rank];
     i->task = *t;
     i->again = 1;
-    i->tick = gmk_load64(&k->tick, GMK_RLX, GMK_KERNEL) + ticks;
+    i->born = gmk_det_now(k);
+    i->tick = i->born + ticks;
     i->major = 1 + l->det_rank;
     i->minor = l->ctx.det_index++;
     k->det->items[l->det_rank] = NULL;
@@ -209,8 +218,11 @@ void gmk_det_again(gmk_lane_t *l, gmk_task_t *t, uint32_t ticks)
 
 typedef bool (*before_fn)(const gmk_det_item_t *a, const gmk_det_item_t *b);
 
+/* Inputs first; an emission that was put off comes before those of the latest tick. */
 static bool by_origin(const gmk_det_item_t *a, const gmk_det_item_t *b)
 {
+    if (a->born != b->born)
+        return a->born < b->born;
     return a->major != b->major ? a->major < b->major : a->minor < b->minor;
 }
 
@@ -284,15 +296,18 @@ static void keep_later(struct gmk_det *d, uint64_t tick, gmk_det_item_t **now, u
 
 static gmk_det_item_t **vector(gmk_front_t *f, uint64_t n)
 {
-    return gmk_heap_alloc(&f->core->heap, NULL, (n != 0 ? n : 1) * sizeof(gmk_det_item_t *));
+    return gmk_heap_alloc(&f->core->heap, NULL, n * sizeof(gmk_det_item_t *));
 }
 
 static void drop_item(gmk_front_t *f, gmk_det_item_t *i)
 {
+    struct gmk_det *d = f->core->det;
     if (i->chan == 0) {
-        (void)gmk_sub64(&f->core->det->future, 1, GMK_ACQ_REL, GMK_KERNEL);
+        (void)gmk_sub64(&d->future, 1, GMK_ACQ_REL, GMK_KERNEL);
         gmk_drop(f, &i->task, GMK_DROP_HALTED);
     } else {
+        if (i->major == 0)
+            (void)gmk_sub32(&d->waiting, 1, GMK_ACQ_REL, GMK_KERNEL);
         gmk_task_payload_done(f, &i->task);
     }
     item_free(f, i);
@@ -305,6 +320,20 @@ static void drop_list(gmk_front_t *f, gmk_det_item_t *i)
         drop_item(f, i);
         i = next;
     }
+}
+
+/* Everything that waits for a tick. */
+static void drop_waiting(gmk_front_t *f)
+{
+    struct gmk_det *d = f->core->det;
+    gmk_hal_lock_acquire(&d->lock);
+    gmk_det_item_t *inputs = d->inputs;
+    d->inputs = NULL;
+    gmk_hal_lock_release(&d->lock);
+    drop_list(f, d->carried);
+    d->carried = NULL;
+    drop_list(f, inputs);
+    drop_list(f, (gmk_det_item_t *)(uintptr_t)gmk_xchg64(&d->emitted, 0, GMK_ACQ_REL, GMK_KERNEL));
 }
 
 /* One delivery of a message for one subscriber. */
@@ -322,19 +351,22 @@ static gmk_det_item_t *delivery(gmk_front_t *f, const gmk_det_item_t *msg, const
 }
 
 /* Hands one message to all subscribers of its channel; appends the deliveries to *tail. */
-static int hand_to_subscribers(gmk_front_t *f, gmk_channel_t *c, gmk_det_item_t *msg, gmk_det_item_t ***tail)
+static void hand_to_subscribers(gmk_front_t *f, gmk_channel_t *c, gmk_det_item_t *msg, gmk_det_item_t ***tail)
 {
     uint32_t heard = 0;
     for (uint32_t s = 0; s < GMK_MAX_SUBS; s++) {
         gmk_mailbox_t *m = gmk_sub_at(c, s);
         if (m == NULL || gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) != 0)
             continue;
-        if (heard != 0 && (msg->task.flags & GMK_TASK_PAYLOAD_RC) != 0 && msg->task.payload_ptr != 0)
-            (void)gmk_payload_add(&f->core->heap, (void *)(uintptr_t)msg->task.payload_ptr, 1);
         gmk_det_item_t *i = delivery(f, msg, m);
-        if (i == NULL)
-            return out_of_memory(f->core);
-        heard++;
+        if (i == NULL) {
+            if (heard == 0)
+                gmk_task_payload_done(f, &msg->task);
+            (void)out_of_memory(f->core);
+            return;
+        }
+        if (heard++ != 0 && (msg->task.flags & GMK_TASK_PAYLOAD_RC) != 0 && msg->task.payload_ptr != 0)
+            (void)gmk_payload_add(&f->core->heap, (void *)(uintptr_t)msg->task.payload_ptr, 1);
         **tail = i;
         *tail = &i->next;
     }
@@ -342,7 +374,6 @@ static int hand_to_subscribers(gmk_front_t *f, gmk_channel_t *c, gmk_det_item_t 
         gmk_count(f, &f->counts->unheard, 1);
         gmk_task_payload_done(f, &msg->task);
     }
-    return GMK_OK;
 }
 
 /*
@@ -375,19 +406,21 @@ static gmk_det_item_t *expand(gmk_front_t *f, gmk_det_item_t **v, uint64_t n, ui
             gmk_task_payload_done(f, &i->task); /* closed since: nobody was to hear it any more */
         else {
             used[c->index]++;
-            (void)hand_to_subscribers(f, c, i, &tail);
+            hand_to_subscribers(f, c, i, &tail);
         }
         item_free(f, i);
     }
     for (gmk_det_item_t *i = k->det->carried; i != NULL; i = i->next)
         (void)gmk_add32(&k->det->waiting, 1, GMK_ACQ_REL, GMK_KERNEL);
     *out_n = 0;
-    for (gmk_det_item_t *i = list; i != NULL; i = i->next)
-        i->minor = (*out_n)++; /* the number within the tick */
+    for (gmk_det_item_t *i = list; i != NULL; i = i->next) {
+        i->minor = (*out_n)++; /* the number within the tick: the same on every run, so handlers may see it */
+        i->task.seq = (uint32_t)i->minor;
+    }
     return list;
 }
 
-/* All that is to run in `tick`, in the order of its origin. */
+/* All that is to run in `tick`, in the order of its origin; NULL when that is nothing. */
 static gmk_det_item_t **collect(gmk_front_t *f, uint64_t tick, uint64_t *n)
 {
     struct gmk_det *d = f->core->det;
@@ -401,6 +434,8 @@ static gmk_det_item_t **collect(gmk_front_t *f, uint64_t tick, uint64_t *n)
     gmk_det_item_t *due = take_due(&d->inputs, tick, &n_due);
     gmk_hal_lock_release(&d->lock);
     *n = n_carried + n_due + n_emitted;
+    if (*n == 0)
+        return NULL;
     gmk_det_item_t **v = vector(f, *n);
     if (v == NULL) {
         (void)out_of_memory(f->core);
@@ -419,16 +454,52 @@ static gmk_det_item_t **collect(gmk_front_t *f, uint64_t tick, uint64_t *n)
     return v;
 }
 
+void gmk_det_failed(gmk_core_t *k, uint32_t type)
+{
+    (void)gmk_or64(&k->det->failed[type / 64], (uint64_t)1 << (type % 64), GMK_ACQ_REL, GMK_KERNEL);
+}
+
+static void poison_if_due(gmk_front_t *f, gmk_type_t *ty)
+{
+    gmk_core_t *k = f->core;
+    uint32_t n = gmk_load32(&ty->fails, GMK_ACQ, GMK_KERNEL);
+    if (gmk_load32(&ty->taken, GMK_ACQ, GMK_KERNEL) == 0)
+        return;
+    uint64_t oldest = gmk_load64(&ty->fail_at[n % k->poison_failures], GMK_ACQ, GMK_KERNEL);
+    uint64_t latest = gmk_load64(&ty->fail_at[(n - 1) % k->poison_failures], GMK_ACQ, GMK_KERNEL);
+    if (oldest != 0 && latest - oldest <= k->poison_ticks)
+        gmk_poison(f, ty);
+}
+
+/* Between two ticks: poisons what failed too often.  The lock keeps the types in place. */
+static void poison(gmk_front_t *f)
+{
+    gmk_core_t *k = f->core;
+    for (uint32_t i = 0; i * 64 < k->n_types; i++) {
+        uint64_t bits = gmk_load64(&k->det->failed[i], GMK_ACQ, GMK_KERNEL);
+        if (bits == 0)
+            continue;
+        (void)gmk_xchg64(&k->det->failed[i], 0, GMK_ACQ_REL, GMK_KERNEL);
+        gmk_hal_lock_acquire(&k->control);
+        for (; bits != 0; bits &= bits - 1)
+            poison_if_due(f, &k->types[i * 64 + (uint32_t)__builtin_ctzll(bits)]);
+        gmk_hal_lock_release(&k->control);
+    }
+}
+
 /* Fills items with the tick's tasks by rank.  0: nothing to run. */
 static uint32_t prepare(gmk_front_t *f, uint64_t tick)
 {
     struct gmk_det *d = f->core->det;
     uint64_t n = 0, at = 0;
+    poison(f);
     gmk_det_item_t **origin = collect(f, tick, &n);
     if (origin == NULL)
         return 0;
     gmk_det_item_t *list = expand(f, origin, n, &n);
     gmk_heap_free(&f->core->heap, NULL, origin);
+    if (n == 0)
+        return 0;
     d->items = vector(f, n);
     if (d->items == NULL) {
         (void)out_of_memory(f->core);
@@ -502,6 +573,8 @@ static void next_tick(gmk_front_t *f)
     gmk_core_t *k = f->core;
     struct gmk_det *d = k->det;
     for (;;) {
+        if (GMK_UNLIKELY(gmk_load32(&d->dead, GMK_ACQ, GMK_KERNEL) != 0))
+            drop_waiting(f);
         if (d->done_tick == gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL) && wants_tick(k))
             new_tick(f);
         while (d->done_tick < gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL)) {
@@ -610,9 +683,7 @@ void gmk_det_drop_all(gmk_front_t *f)
             gmk_drop(f, &d->items[i]->task, GMK_DROP_HALTED);
             item_free(f, d->items[i]);
         }
-    drop_list(f, d->carried);
-    drop_list(f, d->inputs);
-    drop_list(f, (gmk_det_item_t *)(uintptr_t)gmk_xchg64(&d->emitted, 0, GMK_ACQ_REL, GMK_KERNEL));
+    drop_waiting(f);
     gmk_heap_free(&f->core->heap, NULL, d->items);
     gmk_hal_lock_destroy(&d->lock);
 }

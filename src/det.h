@@ -30,6 +30,8 @@ void gmk_det_init(gmk_core_t *k);
 int gmk_det_input(gmk_front_t *f, const gmk_task_t *t, uint32_t chan, uint32_t tick);
 /* An emission of the deterministic task that runs on this lane; chan 0 = direct.  ANY. */
 int gmk_det_emit(gmk_lane_t *l, const gmk_task_t *t, uint32_t chan, uint32_t ticks);
+/* The tick that the running deterministic task belongs to; the kernel's may be further on. */
+uint64_t gmk_det_now(const gmk_core_t *k);
 /* Advances the tick by one. */
 void gmk_det_tick(gmk_front_t *f);
 /* Starts the ticks that have become due.  Any thread. */
@@ -38,6 +40,8 @@ void gmk_det_advance(gmk_front_t *f);
 void gmk_det_run(gmk_lane_t *l, const gmk_task_t *t);
 /* A deterministic task has its outcome, or is to run again (outcome.c). */
 void gmk_det_again(gmk_lane_t *l, gmk_task_t *t, uint32_t ticks);
+/* A deterministic task of this type failed: it may be poisoned from the next tick on. */
+void gmk_det_failed(gmk_core_t *k, uint32_t type);
 /* Adds the running task, with its result, to the hash. */
 void gmk_det_result(gmk_lane_t *l, uint32_t result);
 /* The running deterministic task faulted and has been accounted: the segment goes on. */

@@ -8,12 +8,27 @@
  */
 #include "channel.h"
 
+/* A mailbox that has not settled from which ticket on, or up to which, it listens. */
+static bool unsettled(gmk_mailbox_t *m)
+{
+    return gmk_load32(&m->held, GMK_ACQ, GMK_KERNEL) != 0 ||
+           gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) == GMK_LEAVES_SOON;
+}
+
+/* Asked of settled mailboxes, of tickets read before: one that starts to leave only now leaves behind them. */
+static uint64_t not_beyond_leave(gmk_mailbox_t *m, uint64_t to)
+{
+    uint32_t leaving = gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL);
+    if (leaving == 0 || leaving == GMK_LEAVES_SOON)
+        return to;
+    uint64_t leave = gmk_load64(&m->leave, GMK_RLX, GMK_KERNEL);
+    return (int64_t)(to - leave) < 0 ? to : leave;
+}
+
 static bool is_for(gmk_mailbox_t *m, uint64_t ticket)
 {
-    if ((int64_t)(ticket - m->join) < 0)
-        return false;
-    return gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) == 0 ||
-           (int64_t)(ticket - gmk_load64(&m->leave, GMK_RLX, GMK_KERNEL)) < 0;
+    uint64_t next = ticket + GMK_TICKET;
+    return (int64_t)(ticket - m->join) >= 0 && not_beyond_leave(m, next) == next;
 }
 
 /* Moves the mailbox's ticket up to `to` and queues its activation where that is needed. */
@@ -34,18 +49,21 @@ static void raise(gmk_front_t *f, gmk_mailbox_t *m, uint64_t to, uint32_t prio)
         gmk_inlet_token(f, &m->own, prio);
 }
 
-static void pass_lossless(gmk_front_t *f, gmk_channel_t *c, uint64_t to, uint32_t prio)
+/* True: somebody was left out who is about to settle. */
+static bool pass_lossless(gmk_front_t *f, gmk_channel_t *c, uint64_t to, uint32_t prio)
 {
+    bool again = false;
     for (uint32_t i = 0; i < GMK_MAX_SUBS; i++) {
         gmk_mailbox_t *m = gmk_sub_at(c, i);
-        if (m == NULL || gmk_load32(&m->held, GMK_ACQ, GMK_KERNEL) != 0)
+        if (m == NULL)
             continue;
-        uint64_t end = to;
-        if (gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) != 0 &&
-            (int64_t)(to - gmk_load64(&m->leave, GMK_RLX, GMK_KERNEL)) > 0)
-            end = gmk_load64(&m->leave, GMK_RLX, GMK_KERNEL);
-        raise(f, m, end, prio);
+        if (unsettled(m)) {
+            again = true;
+            continue;
+        }
+        raise(f, m, not_beyond_leave(m, to), prio);
     }
+    return again;
 }
 
 static void shed_new(gmk_front_t *f, gmk_mailbox_t *m, const gmk_task_t *t)
@@ -54,7 +72,6 @@ static void shed_new(gmk_front_t *f, gmk_mailbox_t *m, const gmk_task_t *t)
     lost.type = m->handler;
     lost.channel = m->delivery;
     lost.flags |= GMK_TASK_CHANNEL_MSG;
-    (void)gmk_add64(&m->gap, 1, GMK_ACQ_REL, GMK_KERNEL);
     gmk_drop(f, &lost, GMK_DROP_SHED);
 }
 
@@ -75,7 +92,7 @@ static void pass_copy(gmk_front_t *f, gmk_channel_t *c, gmk_mailbox_t *m, const 
     raise(f, m, at + GMK_TICKET, gmk_prio(t));
 }
 
-/* False: the ticket is claimed and not published yet, or a subscriber is just joining. */
+/* False: the ticket is claimed and not published yet, or a subscriber is just joining or leaving. */
 static bool pass_lossy(gmk_front_t *f, gmk_channel_t *c, uint64_t ticket)
 {
     const gmk_msg_t *msg = &c->log[(ticket / GMK_TICKET) & c->mask];
@@ -88,8 +105,8 @@ static bool pass_lossy(gmk_front_t *f, gmk_channel_t *c, uint64_t ticket)
     gmk_hal_memcpy(&t, w, sizeof t);
     for (uint32_t i = 0; i < GMK_MAX_SUBS; i++) {
         gmk_mailbox_t *m = gmk_sub_at(c, i);
-        if (m != NULL && gmk_load32(&m->held, GMK_ACQ, GMK_KERNEL) != 0)
-            return false; /* it is not known yet from which ticket on it listens */
+        if (m != NULL && unsettled(m))
+            return false;
     }
     for (uint32_t i = 0; i < GMK_MAX_SUBS; i++) {
         gmk_mailbox_t *m = gmk_sub_at(c, i);
@@ -106,9 +123,9 @@ bool gmk_distribute(gmk_front_t *f, gmk_channel_t *c, uint32_t most)
     uint64_t w = gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL);
     uint64_t at = gmk_load64(&c->passed, GMK_RLX, GMK_KERNEL), to = gmk_w_ticket(w);
     if (c->guarantee == GMK_LOSSLESS) {
-        pass_lossless(f, c, to, gmk_w_prio(w));
+        bool again = pass_lossless(f, c, to, gmk_w_prio(w));
         gmk_store64(&c->passed, to, GMK_REL, GMK_KERNEL);
-        return false;
+        return again;
     }
     for (; at != to && most != 0; most--, at += GMK_TICKET) {
         if (!pass_lossy(f, c, at))

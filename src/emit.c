@@ -10,7 +10,7 @@
 static inline void msg_store(gmk_msg_t *m, const gmk_task_t *t, uint64_t stamp)
 {
     uint64_t w[6];
-    gmk_hal_memcpy(w, t, sizeof w);
+    gmk_task_words(w, t);
     for (uint32_t i = 0; i < 6; i++)
         gmk_store64(&m->task[i], w[i], GMK_RLX, GMK_KERNEL);
     gmk_store64(&m->stamp, stamp, GMK_RLX, GMK_KERNEL);
@@ -94,12 +94,16 @@ static void payloads_drop(gmk_front_t *f, const gmk_task_t *t, uint32_t n, uint3
             gmk_task_payload_done(f, &t[i]);
 }
 
-/* With replay the log holds a reference of its own: the message that is overwritten gives it up. */
-static void release_overwritten(gmk_front_t *f, gmk_msg_t *slot, uint64_t ticket)
+/*
+ * With replay the log holds a reference of its own: the message that is overwritten gives it up.
+ * While nobody listens no gate holds the emitters apart: the one a lap ahead waits here for the one
+ * that is still writing.
+ */
+static void release_overwritten(gmk_front_t *f, const gmk_channel_t *c, gmk_msg_t *slot, uint64_t ticket)
 {
-    uint64_t old = gmk_load64(&slot->seq, GMK_RLX, GMK_KERNEL);
-    if (old == 0 || (int64_t)(ticket - old) < 0)
-        return;
+    uint64_t before = ticket + GMK_TICKET - (c->mask + 1) * GMK_TICKET;
+    for (uint32_t round = 0; gmk_load64(&slot->seq, GMK_ACQ, GMK_KERNEL) != before; round++)
+        gmk_hal_relax(round);
     gmk_task_t t;
     uint64_t w[6];
     for (uint32_t i = 0; i < 6; i++)
@@ -119,7 +123,7 @@ static void publish(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n,
     for (uint32_t i = 0; i < n; i++, ticket += GMK_TICKET) {
         gmk_msg_t *slot = &c->log[(ticket / GMK_TICKET) & c->mask];
         if (GMK_UNLIKELY(c->replay != 0))
-            release_overwritten(f, slot, ticket);
+            release_overwritten(f, c, slot, ticket);
         t[i].seq = gmk_ticket_number(ticket);
         msg_store(slot, &t[i], stamp);
         gmk_store64(&slot->seq, ticket + GMK_TICKET, GMK_REL, GMK_KERNEL);
@@ -154,15 +158,42 @@ static int shed_newest(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t
     return (int)n;
 }
 
+/*
+ * Passes tickets on in the distributor's place, which may wait for a worker that is busy.  Nothing
+ * to do for it while the next message is still being written, or while it runs.
+ */
+static void pass_on(gmk_front_t *f, gmk_channel_t *c, uint64_t w, uint32_t round)
+{
+    uint64_t passed = gmk_load64(&c->passed, GMK_ACQ, GMK_KERNEL);
+    const gmk_msg_t *next = &c->log[(passed / GMK_TICKET) & c->mask];
+    if (gmk_w_state(w) != GMK_W_QUEUED || gmk_load64(&next->seq, GMK_ACQ, GMK_KERNEL) != passed + GMK_TICKET ||
+        !gmk_inlet_start(&c->in, gmk_w_prio(w))) {
+        gmk_hal_relax(round);
+        return;
+    }
+    if (gmk_distribute(f, c, c->slots) || !gmk_inlet_rest(&c->in, gmk_load64(&c->passed, GMK_RLX, GMK_KERNEL)))
+        gmk_inlet_requeue(f, &c->in);
+    gmk_waiter_check(f, c);
+}
+
+/* Sheds from those that hold the emitter. */
+static bool shed_laggards(gmk_front_t *f, gmk_channel_t *c, uint64_t w, uint32_t prio)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < GMK_MAX_SUBS; i++) {
+        gmk_mailbox_t *m = gmk_sub_at(c, i);
+        if (m != NULL && gmk_ticket_diff(gmk_w_ticket(w), gmk_load64(&m->done, GMK_ACQ, GMK_KERNEL)) >=
+                             (int64_t)credit_limit(c, prio))
+            any |= gmk_mailbox_shed_oldest(f, m);
+    }
+    return any;
+}
+
 /* Makes room by what the channel allows.  True: look again. */
-static bool make_room(gmk_front_t *f, gmk_channel_t *c, uint64_t w)
+static bool make_room(gmk_front_t *f, gmk_channel_t *c, uint64_t w, uint32_t prio, uint32_t round)
 {
     if (c->mode == GMK_FANOUT && c->guarantee == GMK_LOSSY) {
-        uint32_t prio = gmk_w_prio(w);
-        if (gmk_w_state(w) != GMK_W_QUEUED || !gmk_inlet_start(&c->in, prio))
-            return false;
-        if (gmk_distribute(f, c, c->slots) || !gmk_inlet_rest(&c->in, gmk_load64(&c->passed, GMK_RLX, GMK_KERNEL)))
-            gmk_inlet_requeue(f, &c->in);
+        pass_on(f, c, w, round);
         return true;
     }
     if (c->guarantee == GMK_LOSSY && (c->flags & GMK_CHAN_DROP_OLDEST) != 0) {
@@ -171,14 +202,12 @@ static bool make_room(gmk_front_t *f, gmk_channel_t *c, uint64_t w)
     }
     if ((c->flags & GMK_CHAN_DEGRADE) == 0)
         return false;
-    bool any = false; /* those that hold the emitter and lag by more than the replay window */
-    for (uint32_t i = 0; i < GMK_MAX_SUBS; i++) {
-        gmk_mailbox_t *m = gmk_sub_at(c, i);
-        if (m != NULL &&
-            gmk_ticket_diff(gmk_w_ticket(w), gmk_load64(&m->done, GMK_ACQ, GMK_KERNEL)) >= (int64_t)c->slots_low)
-            any |= gmk_mailbox_shed_oldest(f, m);
-    }
-    return any;
+    if (shed_laggards(f, c, w, prio))
+        return true;
+    bool behind = gmk_load64(&c->passed, GMK_ACQ, GMK_KERNEL) != gmk_w_ticket(w);
+    if (behind)
+        pass_on(f, c, w, round);
+    return behind;
 }
 
 #define GMK_ROOM_ROUNDS 1024u
@@ -203,7 +232,7 @@ int gmk_chan_put(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
             return unheard(f, c, t, n);
         int64_t left = credits_left(c, w, prio, n);
         if (GMK_UNLIKELY(left <= 0)) {
-            if (round++ >= GMK_ROOM_ROUNDS || !make_room(f, c, w))
+            if (round++ >= GMK_ROOM_ROUNDS || !make_room(f, c, w, prio, round))
                 return refused(f, c, t, n);
             w = gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL);
             continue;

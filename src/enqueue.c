@@ -11,12 +11,6 @@ static inline uint64_t stamp_of(gmk_front_t *f)
     return gmk_hal_cycles();
 }
 
-static inline void trace_enqueue(gmk_front_t *f, const gmk_task_t *t)
-{
-    if (GMK_UNLIKELY(gmk_traced(f, t)) && (t->flags & (GMK_TASK_CHANNEL_MSG | GMK_TASK_INTERNAL)) == 0)
-        gmk_trace_now(f, GMK_EV_ENQUEUE, t->type, t->type, t->seq);
-}
-
 /*
  * An embedded node that is linked already holds a record of the same mailbox and priority, which
  * will be looked at after this: it stands for this one too.
@@ -59,7 +53,7 @@ static inline bool to_next(gmk_worker_t *w, const gmk_task_t *t, uint64_t stamp)
     if (w->use_next == 0 || gmk_load32(&w->has_next, GMK_RLX, GMK_KERNEL) != 0)
         return false;
     gmk_slot_t *next = &w->next[w->flip];
-    next->task = *t;
+    gmk_task_copy(&next->task, t);
     next->stamp = stamp;
     gmk_store32(&w->has_next, 1, GMK_REL, GMK_KERNEL);
     gmk_hal_asym_light();
@@ -92,7 +86,8 @@ void gmk_enqueue_one(gmk_front_t *f, const gmk_task_t *t, uint32_t how, gmk_node
 {
     gmk_worker_t *w = f->worker;
     uint64_t stamp = stamp_of(f);
-    trace_enqueue(f, t);
+    if ((how & GMK_ENQ_YIELD) == 0) /* what comes back was traced when it left */
+        gmk_trace_enqueue(f, t);
     if (w == NULL || gmk_hal_lanes() != 1 || (how & GMK_ENQ_SHARED) != 0) {
         to_shared(f, t, stamp, node);
     } else if ((how & GMK_ENQ_YIELD) == 0 && to_next(w, t, stamp)) {
@@ -116,7 +111,7 @@ static void place_shared_batch(gmk_front_t *f, const gmk_task_t *t, uint32_t n)
         while (run < n && gmk_bucket_of(f->core, &t[run]) == b)
             run++;
         for (uint32_t i = 0; i < run; i++)
-            trace_enqueue(f, &t[i]);
+            gmk_trace_enqueue(f, &t[i]);
         uint32_t done = 0;
         while (done < run) {
             uint32_t got = gmk_rq_push(b, t + done, run - done, done == 0 ? stamp_of(f) : 0);
@@ -145,7 +140,6 @@ void gmk_enqueue_core(gmk_front_t *f, const gmk_task_t *t, uint32_t n, uint32_t 
 void gmk_enqueue_inbox(gmk_front_t *f, uint32_t index, gmk_node_t *n)
 {
     gmk_core_t *k = f->core;
-    trace_enqueue(f, &n->task);
     gmk_mpsc_push(&k->inboxes[index], &n->t.link);
     gmk_hal_asym_light(); /* pairs with the heavy one in gmk_idle_park */
     gmk_idle_wake_worker(k, gmk_load32(&k->worker_of[index], GMK_ACQ, GMK_KERNEL));

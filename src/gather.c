@@ -74,6 +74,16 @@ static uint32_t from_rq(gmk_worker_t *w, gmk_slot_t *out, uint32_t max, bool sha
     return gmk_rq_pop(k, w, out, max);
 }
 
+/* A timer that fires just now, or a dead letter after the last batch, may have filled the next slot. */
+static uint32_t from_next(gmk_worker_t *w, gmk_slot_t *out)
+{
+    gmk_slot_t *s = gmk_take_next(w);
+    if (s == NULL)
+        return 0;
+    *out = *s;
+    return 1;
+}
+
 /* Robs the others in turn, from a random one on. */
 static uint32_t from_others(gmk_worker_t *w, gmk_slot_t *out, uint32_t max)
 {
@@ -173,6 +183,8 @@ uint32_t gmk_gather(gmk_worker_t *w)
             n += from_rq(w, out + n, max - n, share);
     }
     if (n == 0)
+        n = from_next(w, out);
+    if (n == 0)
         n = from_others(w, out, max);
     w->n = n;
     if (n == 0)
@@ -189,7 +201,7 @@ bool gmk_work_visible(gmk_worker_t *w)
     gmk_core_t *k = w->front.core;
     if (!gmk_rq_empty(k) || !gmk_mpsc_empty(&k->inboxes[w->index]) || !gmk_overflow_empty(k))
         return true;
-    if (gmk_load32(&k->state, GMK_ACQ, GMK_KERNEL) == GMK_CORE_HALTING)
+    if (gmk_load32(&k->state, GMK_ACQ, GMK_KERNEL) == GMK_CORE_STOPPING)
         return true;
     if (gmk_load64(&k->evq.count, GMK_ACQ, GMK_KERNEL) != 0) {
         gmk_read_clock(w);

@@ -6,7 +6,7 @@
 
 /* ---- drain -------------------------------------------------------------------------------- */
 
-/* Drainers share one park slot: one that lost the wake-up to another looks again after this. */
+/* The park slot of the kernel serves one drainer.  The others, and one whose wake-up came early, look this often. */
 #define DRAIN_LOOK_NS 5000000u
 
 static bool is_drained(gmk_core_t *k)
@@ -17,6 +17,20 @@ static bool is_drained(gmk_core_t *k)
     uint64_t finished = GMK_TOTAL(k, completed) + GMK_TOTAL(k, failed) + GMK_TOTAL(k, dropped);
     uint64_t later = gmk_load64(&k->evq.asked, GMK_ACQ, GMK_KERNEL) + gmk_det_future(k);
     return GMK_TOTAL(k, accepted) == finished + later && gmk_load64(&k->idle.word, GMK_ACQ, GMK_KERNEL) == idle;
+}
+
+static void drain_nap(gmk_core_t *k, uint64_t left)
+{
+    uint64_t nap = left < DRAIN_LOOK_NS ? left : DRAIN_LOOK_NS;
+    if (gmk_flag_try(&k->drain_slot)) {
+        (void)gmk_hal_park_wait(&k->drain_park, nap);
+        gmk_flag_release(&k->drain_slot);
+        return;
+    }
+    gmk_hal_park_t own;
+    gmk_hal_park_init(&own);
+    (void)gmk_hal_park_wait(&own, nap);
+    gmk_hal_park_destroy(&own);
 }
 
 int gmk_drain(gmk_kernel_t *kernel, uint64_t timeout_ns)
@@ -31,8 +45,7 @@ int gmk_drain(gmk_kernel_t *kernel, uint64_t timeout_ns)
     (void)gmk_add32(&k->drainers, 1, GMK_ACQ_REL, GMK_KERNEL);
     gmk_fence(GMK_SEQ, GMK_KERNEL); /* pairs with the heavy fence of a worker that parks */
     while (!(drained = is_drained(k)) && spent < timeout_ns) {
-        uint64_t left = timeout_ns - spent;
-        (void)gmk_hal_park_wait(&k->drain_park, left < DRAIN_LOOK_NS ? left : DRAIN_LOOK_NS);
+        drain_nap(k, timeout_ns - spent);
         spent = gmk_hal_now_ns() - start;
     }
     (void)gmk_sub32(&k->drainers, 1, GMK_ACQ_REL, GMK_KERNEL);
@@ -54,6 +67,28 @@ static uint32_t still_running(gmk_core_t *k, uint32_t *type)
             *type = gmk_load32(&k->workers[i].cur_type, GMK_RLX, GMK_KERNEL);
     }
     return n;
+}
+
+/* Nothing queued, nothing running; timers and waiters do not count. */
+static bool all_at_rest(gmk_core_t *k)
+{
+    uint64_t idle = gmk_load64(&k->idle.word, GMK_ACQ, GMK_KERNEL);
+    uint32_t type;
+    return idle == still_running(k, &type) && gmk_rq_empty(k) && gmk_overflow_empty(k) &&
+           gmk_load64(&k->idle.word, GMK_ACQ, GMK_KERNEL) == idle;
+}
+
+/* What was accepted before the halt gets half of the time to run. */
+static void let_finish(gmk_core_t *k, uint64_t timeout_ns)
+{
+    uint64_t start = gmk_hal_now_ns(), spent = 0;
+    (void)gmk_add32(&k->drainers, 1, GMK_ACQ_REL, GMK_KERNEL);
+    gmk_fence(GMK_SEQ, GMK_KERNEL); /* pairs with the heavy fence of a worker that parks */
+    while (!all_at_rest(k) && spent < timeout_ns / 2) {
+        (void)gmk_hal_park_wait(&k->drain_park, DRAIN_LOOK_NS);
+        spent = gmk_hal_now_ns() - start;
+    }
+    (void)gmk_sub32(&k->drainers, 1, GMK_ACQ_REL, GMK_KERNEL);
 }
 
 static uint32_t stop_workers(gmk_core_t *k, uint64_t timeout_ns, uint32_t *type)
@@ -167,8 +202,14 @@ int gmk_halt_within(gmk_kernel_t *kernel, uint64_t timeout_ns, gmk_halt_report_t
     if (ports_attached(k))
         return GMK_ERR_STATE;
     gmk_front_t *f = gmk_own_port(k, GMK_PORT_CONTROL);
-    gmk_store32(&k->state, GMK_CORE_HALTING, GMK_SEQ, GMK_KERNEL);
-    r.zombies = stop_workers(k, timeout_ns, &r.stuck_type);
+    uint64_t start = gmk_hal_now_ns(), spent;
+    if (gmk_load32(&k->state, GMK_ACQ, GMK_KERNEL) == GMK_CORE_UP) {
+        gmk_store32(&k->state, GMK_CORE_HALTING, GMK_SEQ, GMK_KERNEL);
+        let_finish(k, timeout_ns);
+    }
+    gmk_store32(&k->state, GMK_CORE_STOPPING, GMK_SEQ, GMK_KERNEL);
+    spent = gmk_hal_now_ns() - start;
+    r.zombies = stop_workers(k, spent < timeout_ns ? timeout_ns - spent : 0, &r.stuck_type);
     if (r.zombies == 0) {
         join_all(k);
         gmk_registry_fini_all(f);

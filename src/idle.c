@@ -11,7 +11,9 @@
  * The fences forbid that both look too early, so either the worker sees the work or the
  * publisher sees the worker.  Whoever clears the mask bit owns the wake-up: a waker then
  * subtracts one from the count and puts a token into the worker's park slot; a worker that
- * clears its own bit goes on at once; one that finds it cleared takes the token.
+ * clears its own bit goes on at once; one that finds it cleared takes the token.  A platform may
+ * wake a worker for no reason: it finds its own bit then, or leaves a token that ends its next
+ * sleep early, in the same way.
  *
  * Before it parks a worker spins for a while that adapts to whether spinning helped lately.  While
  * somebody spins, publishers wake nobody: the spinner announces and looks again before it sleeps.
@@ -128,18 +130,15 @@ void gmk_idle_park(gmk_worker_t *w, bool (*visible)(gmk_worker_t *w))
     (void)gmk_or64(&k->idle.mask[place >> 6], (uint64_t)1 << (place & 63), GMK_ACQ_REL, GMK_KERNEL);
     (void)gmk_add64(&k->idle.word, 1 - GMK_SPINNER, GMK_ACQ_REL, GMK_KERNEL);
     gmk_hal_asym_heavy();
-    bool asleep = !visible(w);
+    bool asleep = !visible(w), woken = false;
     uint64_t timeout = asleep ? become_keeper(k, place) : 0;
     if (timeout != 0) {
         gmk_count(&w->front, &w->front.counts->parks, 1);
         if (gmk_load32(&k->drainers, GMK_ACQ, GMK_KERNEL) != 0)
             gmk_hal_park_wake(&k->drain_park);
-        if (gmk_hal_park_wait(&w->park, timeout)) {
-            stop_keeping(k, place);
-            return;
-        }
+        woken = gmk_hal_park_wait(&w->park, timeout);
     }
     stop_keeping(k, place);
-    if (!unmask(k, place))
+    if (!unmask(k, place) && !woken)
         (void)gmk_hal_park_wait(&w->park, GMK_HAL_FOREVER); /* a waker was faster: its token is ours */
 }

@@ -30,23 +30,26 @@ static bool claim(gmk_mailbox_t *m, uint64_t cursor)
     return gmk_cas64(&m->cursor, &cursor, cursor + GMK_TICKET, GMK_ACQ_REL, GMK_KERNEL);
 }
 
-/* The first ticket that is not for this mailbox, as far as is known. */
-static uint64_t mailbox_end(gmk_mailbox_t *m, bool *ended)
+/* The first ticket that is not for this mailbox, as far as is known.  The word first: see GMK_LEAVES_SOON. */
+static uint64_t mailbox_end(gmk_mailbox_t *m, uint32_t *leaving)
 {
-    *ended = gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) != 0;
-    if (*ended && m->own_ring == NULL)
+    uint64_t w = gmk_load64(&m->in->word, GMK_ACQ, GMK_KERNEL);
+    *leaving = gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL);
+    if (GMK_UNLIKELY(*leaving != 0 && *leaving != GMK_LEAVES_SOON && m->own_ring == NULL))
         return gmk_load64(&m->leave, GMK_RLX, GMK_KERNEL);
-    return gmk_w_ticket(gmk_load64(&m->in->word, GMK_ACQ, GMK_KERNEL));
+    return gmk_w_ticket(w);
 }
 
 enum gmk_take gmk_mailbox_take(gmk_mailbox_t *m, gmk_task_t *out, uint64_t *stamp, uint64_t *cursor)
 {
-    bool ended;
+    uint32_t leaving;
     for (;;) {
         uint64_t at = gmk_load64(&m->cursor, GMK_ACQ, GMK_KERNEL);
         *cursor = at;
-        if (at == mailbox_end(m, &ended))
+        if (at == mailbox_end(m, &leaving))
             return GMK_TAKE_NONE;
+        if (GMK_UNLIKELY(leaving == GMK_LEAVES_SOON))
+            return GMK_TAKE_LATER;
         const gmk_msg_t *slot = &m->ring[(at / GMK_TICKET) & m->mask];
         if (gmk_load64(&slot->seq, GMK_ACQ, GMK_KERNEL) != at + GMK_TICKET) {
             if (gmk_load64(&m->cursor, GMK_ACQ, GMK_KERNEL) != at)
@@ -56,7 +59,7 @@ enum gmk_take gmk_mailbox_take(gmk_mailbox_t *m, gmk_task_t *out, uint64_t *stam
         msg_load(slot, out, stamp);
         if (claim(m, at)) {
             as_delivery(m, out);
-            return ended ? GMK_TAKE_DEAD : GMK_TAKE_MESSAGE;
+            return leaving != 0 ? GMK_TAKE_DEAD : GMK_TAKE_MESSAGE;
         }
     }
 }
@@ -78,7 +81,6 @@ bool gmk_mailbox_shed_oldest(gmk_front_t *f, gmk_mailbox_t *m)
     enum gmk_take got = gmk_mailbox_take(m, &t, &stamp, &cursor);
     if (got != GMK_TAKE_MESSAGE && got != GMK_TAKE_DEAD)
         return false;
-    (void)gmk_add64(&m->gap, 1, GMK_ACQ_REL, GMK_KERNEL);
     gmk_drop(f, &t, GMK_DROP_SHED);
     gmk_mailbox_done(m, 1);
     return true;

@@ -63,18 +63,16 @@ void gmk_tally_flush(gmk_lane_t *l)
     if (n == 0)
         return;
     l->tally = 0;
-    count_completed(f, l->tally_type, l->tally_tenant, l->tally_channel, n);
+    count_completed(f, l->tally_type & ~GMK_TALLY_ORDERED, l->tally_tenant, l->tally_channel, n);
     if (l->tally_channel == 0) {
         gmk_credit_give(f, n);
         return;
     }
+    if ((l->tally_type & GMK_TALLY_ORDERED) != 0)
+        return; /* the mailbox may be gone, and another in its place */
     gmk_channel_t *c = gmk_chan_of(f->core, l->tally_channel);
-    /* An ordered mailbox has counted already and may be gone; a parallel one waits for this. */
-    gmk_mailbox_t *m = c == NULL ? NULL : gmk_sub_at(c, gmk_delivery_sub(l->tally_channel));
-    if (m != NULL && m->order == GMK_PARALLEL) {
-        gmk_mailbox_done(m, n);
-        gmk_waiter_check(f, c);
-    }
+    gmk_mailbox_done(gmk_sub_at(c, gmk_delivery_sub(l->tally_channel)), n);
+    gmk_waiter_check(f, c);
 }
 
 static void complete(gmk_lane_t *l, gmk_task_t *t)
@@ -86,11 +84,12 @@ static void complete(gmk_lane_t *l, gmk_task_t *t)
         count_completed(l->ctx.front, t->type, t->tenant, channel, 1);
         return;
     }
-    if (GMK_UNLIKELY(l->tally != 0 && (l->tally_type != t->type || l->tally_tenant != t->tenant ||
+    uint32_t type = t->type | (l->mailbox != NULL ? GMK_TALLY_ORDERED : 0);
+    if (GMK_UNLIKELY(l->tally != 0 && (l->tally_type != type || l->tally_tenant != t->tenant ||
                                        l->tally_channel != channel)))
         gmk_tally_flush(l);
     l->tally++;
-    l->tally_type = t->type;
+    l->tally_type = type;
     l->tally_tenant = t->tenant;
     l->tally_channel = channel;
     if (l->mailbox != NULL)
@@ -102,19 +101,28 @@ static void complete(gmk_lane_t *l, gmk_task_t *t)
 /*
  * Poison: the type fails unrun once poison_failures failures lie within the window.  fail_at is a
  * ring of the latest failures' times (plus one: 0 is none); the entry after the newest is the oldest.
+ * A deterministic run looks between two ticks, so that all tasks of one tick fare alike.
  */
+void gmk_poison(gmk_front_t *f, gmk_type_t *ty)
+{
+    if ((gmk_or32(&ty->special, GMK_TYPE_POISONED, GMK_ACQ_REL, GMK_KERNEL) & GMK_TYPE_POISONED) == 0)
+        trace_at(f, GMK_TRACE_ERROR, GMK_EV_POISON, (uint32_t)(ty - f->core->types), (uint32_t)(ty - f->core->types), 0);
+}
+
 static void note_failure(gmk_front_t *f, gmk_type_t *ty, bool det)
 {
     gmk_core_t *k = f->core;
-    uint64_t now = det ? gmk_load64(&k->tick, GMK_RLX, GMK_KERNEL) : gmk_hal_now_ns();
-    uint64_t window = det ? k->poison_ticks : k->poison_ns;
+    uint64_t now = det ? gmk_det_now(k) : gmk_hal_now_ns();
     uint32_t i = gmk_add32(&ty->fails, 1, GMK_ACQ_REL, GMK_KERNEL);
-    gmk_store64(&ty->fail_at[i % k->poison_failures], now + 1, GMK_RLX, GMK_KERNEL);
-    uint64_t first = gmk_load64(&ty->fail_at[(i + 1) % k->poison_failures], GMK_RLX, GMK_KERNEL);
-    if (first == 0 || now + 1 - first > window)
+    gmk_store64(&ty->fail_at[i % k->poison_failures], now + 1, GMK_REL, GMK_KERNEL);
+    if (det) {
+        gmk_det_failed(k, (uint32_t)(ty - k->types));
         return;
-    if ((gmk_or32(&ty->special, GMK_TYPE_POISONED, GMK_ACQ_REL, GMK_KERNEL) & GMK_TYPE_POISONED) == 0)
-        trace_at(f, GMK_TRACE_ERROR, GMK_EV_POISON, (uint32_t)(ty - k->types), (uint32_t)(ty - k->types), 0);
+    }
+    uint64_t first = gmk_load64(&ty->fail_at[(i + 1) % k->poison_failures], GMK_ACQ, GMK_KERNEL);
+    if (first == 0 || now + 1 - first > k->poison_ns || gmk_load32(&ty->fails, GMK_RLX, GMK_KERNEL) != i + 1)
+        return; /* the last: a failure since may have overwritten the entry, and looks itself */
+    gmk_poison(f, ty);
 }
 
 void gmk_fail(gmk_lane_t *l, gmk_task_t *t, int code)
@@ -122,7 +130,7 @@ void gmk_fail(gmk_lane_t *l, gmk_task_t *t, int code)
     gmk_front_t *f = l->ctx.front;
     gmk_type_t *ty = &f->core->types[t->type];
     if (code != GMK_ERR_POISONED)
-        note_failure(f, ty, (t->flags & GMK_TASK_DETERMINISTIC) != 0);
+        note_failure(f, ty, l->det_run != 0);
     gmk_count(f, &f->counts->failed, 1);
     gmk_count(f, &f->types[t->type].failed, 1);
     gmk_count(f, &f->tenants[t->tenant].failed, 1);

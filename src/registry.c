@@ -273,7 +273,17 @@ static void close_own(gmk_front_t *f, uint32_t index)
     }
 }
 
-static void undo(gmk_front_t *f, gmk_module_t *m, uint32_t index)
+static void run_fini(gmk_front_t *f, gmk_module_t *m)
+{
+    if (m->fini == NULL)
+        return;
+    gmk_leave(f);
+    m->fini(&f->ctx);
+    gmk_enter(f);
+}
+
+/* `ready`: its init succeeded, so its fini has to run. */
+static void undo(gmk_front_t *f, gmk_module_t *m, uint32_t index, bool ready)
 {
     gmk_core_t *k = f->core;
     unsubscribe_all(f, index);
@@ -283,6 +293,8 @@ static void undo(gmk_front_t *f, gmk_module_t *m, uint32_t index)
     gmk_hal_lock_release(&k->control);
     for (uint32_t round = 0; !gmk_grace_over(k, epoch); round++)
         gmk_hal_relax(round);
+    if (ready)
+        run_fini(f, m);
     gmk_hal_lock_acquire(&k->control);
     forget(k, index);
 }
@@ -309,10 +321,11 @@ int gmk_registry_load(gmk_front_t *f, gmk_module_t *m)
             (void)refuse(k, m, "init failed with", gmk_strerror(rc), rc);
         gmk_hal_lock_acquire(&k->control);
     }
-    if (rc >= 0)
+    bool ready = rc >= 0;
+    if (ready)
         rc = subscribe_all(f, m);
     if (rc < 0)
-        undo(f, m, index);
+        undo(f, m, index, ready);
     else
         k->registry->mods[index].state = GMK_MODULE_UP;
     gmk_hal_lock_release(&k->control);
@@ -346,14 +359,15 @@ bool gmk_registry_finish(gmk_front_t *f, uint32_t index)
 {
     gmk_core_t *k = f->core;
     gmk_registered_t *r = &k->registry->mods[index];
-    gmk_module_t *m = r->module;
-    if (!gmk_grace_over(k, r->epoch))
-        return false;
-    if (m->fini != NULL) {
-        gmk_leave(f);
-        m->fini(&f->ctx);
-        gmk_enter(f);
-    }
+    gmk_hal_lock_acquire(&k->control);
+    bool mine = r->state == GMK_MODULE_LEAVING && gmk_grace_over(k, r->epoch);
+    bool gone = r->state != GMK_MODULE_LEAVING && r->state != GMK_MODULE_FINI;
+    if (mine)
+        r->state = GMK_MODULE_FINI;
+    gmk_hal_lock_release(&k->control);
+    if (!mine)
+        return gone;
+    run_fini(f, r->module);
     gmk_hal_lock_acquire(&k->control);
     forget(k, index);
     gmk_hal_lock_release(&k->control);
@@ -364,11 +378,8 @@ void gmk_registry_fini_all(gmk_front_t *f)
 {
     gmk_registry_t *r = f->core->registry;
     for (uint32_t i = r->n; i-- > 0;) {
-        if (r->mods[i].state != GMK_MODULE_UP || r->mods[i].module->fini == NULL)
-            continue;
-        gmk_leave(f);
-        r->mods[i].module->fini(&f->ctx);
-        gmk_enter(f);
+        if (r->mods[i].state == GMK_MODULE_UP || r->mods[i].state == GMK_MODULE_LEAVING)
+            run_fini(f, r->mods[i].module);
     }
 }
 

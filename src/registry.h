@@ -13,7 +13,7 @@
 
 #define GMK_MODULES_MAX 128u
 
-enum gmk_module_state { GMK_MODULE_NONE, GMK_MODULE_LOADING, GMK_MODULE_UP, GMK_MODULE_LEAVING };
+enum gmk_module_state { GMK_MODULE_NONE, GMK_MODULE_LOADING, GMK_MODULE_UP, GMK_MODULE_LEAVING, GMK_MODULE_FINI };
 
 typedef struct gmk_registered {
     gmk_module_t *module;
@@ -34,7 +34,7 @@ typedef struct gmk_registry {
 int gmk_registry_load(gmk_front_t *f, gmk_module_t *m);
 /* First half of an unload: nothing new starts in the module.  NOTFOUND, STATE. */
 int gmk_registry_retire(gmk_front_t *f, const char *name, uint32_t *index);
-/* Second half: true once no worker is in it any more; fini has run then. */
+/* Second half: true once no worker is in it any more and fini has run, by whichever caller came first. */
 bool gmk_registry_finish(gmk_front_t *f, uint32_t index);
 /* fini of all modules in reverse, for the halt. */
 void gmk_registry_fini_all(gmk_front_t *f);

@@ -65,7 +65,7 @@ uint32_t gmk_rq_push(gmk_bucket_t *b, const gmk_task_t *t, uint32_t n, uint64_t 
     for (uint32_t i = 0; i < got; i++, pos++) {
         unsigned char *slot = gmk_mpmc_slot(&b->ring, pos, GMK_SLOT_BYTES);
         gmk_slot_t *s = (gmk_slot_t *)(void *)slot;
-        s->task = t[i];
+        gmk_task_copy(&s->task, &t[i]);
         s->stamp = stamp;
         gmk_store64(gmk_mpmc_seq(slot, GMK_SLOT_BYTES), pos + 1, GMK_REL, GMK_KERNEL);
     }
@@ -73,6 +73,17 @@ uint32_t gmk_rq_push(gmk_bucket_t *b, const gmk_task_t *t, uint32_t n, uint64_t 
 }
 
 #define GMK_REFILL_MAX 64u
+
+/* Back to the end of the list; an embedded node that is linked again already stands for this one too. */
+static void spill_again(gmk_overflow_t *o, gmk_node_t *n, const gmk_task_t *t)
+{
+    if (n->kind == GMK_NODE_EMBEDDED) {
+        if (gmk_xchg32(&n->busy, 1, GMK_ACQ_REL, GMK_KERNEL) != 0)
+            return;
+        n->task = *t;
+    }
+    gmk_mpsc_push(&o->list, &n->t.link);
+}
 
 static void refill_prio(gmk_front_t *f, gmk_overflow_t *o)
 {
@@ -83,11 +94,16 @@ static void refill_prio(gmk_front_t *f, gmk_overflow_t *o)
         if (l == NULL)
             break;
         gmk_node_t *n = gmk_node_of(l);
-        if (gmk_rq_push(gmk_bucket_of(f->core, &n->task), &n->task, 1, 0) == 0) {
-            gmk_mpsc_push(&o->list, l); /* the ring filled up meanwhile: back to the end */
+        gmk_task_t t = n->task;
+        bool embedded = n->kind == GMK_NODE_EMBEDDED;
+        if (embedded)
+            gmk_node_done(f, n); /* before its record can be looked at: from then on it needs another */
+        if (gmk_rq_push(gmk_bucket_of(f->core, &t), &t, 1, 0) == 0) {
+            spill_again(o, n, &t); /* the ring filled up meanwhile */
             break;
         }
-        gmk_node_done(f, n);
+        if (!embedded)
+            gmk_node_done(f, n);
     }
     gmk_flag_release(&o->busy);
 }

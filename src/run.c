@@ -176,10 +176,12 @@ void gmk_run_slot(gmk_lane_t *l, gmk_slot_t *s)
     gmk_worker_t *w = gmk_lane_worker(l);
     if (GMK_UNLIKELY(w->shaped != s->task.type))
         shape(w, s->task.type);
-    if (GMK_UNLIKELY((s->task.flags & GMK_TASK_INTERNAL) != 0))
+    if (GMK_LIKELY((s->task.flags & (GMK_TASK_INTERNAL | GMK_TASK_CHANNEL_MSG)) == 0))
+        gmk_run_task(l, &s->task, s->stamp);
+    else if ((s->task.flags & GMK_TASK_INTERNAL) != 0)
         internal_task(l, &s->task);
     else
-        gmk_run_task(l, &s->task, s->stamp);
+        gmk_run_parallel(l, s);
 }
 
 /* ---- WARP and BLOCK tasks ----------------------------------------------------------------- */

@@ -16,6 +16,13 @@
 
 #include "core.h"
 
+/* May this caller hand in work?  While the kernel halts only its handlers may. */
+static inline int gmk_check_up(const gmk_front_t *f)
+{
+    uint32_t state = gmk_load32(&f->core->state, GMK_ACQ, GMK_KERNEL);
+    return GMK_LIKELY(state == GMK_CORE_UP) || (state == GMK_CORE_HALTING && f->worker != NULL) ? GMK_OK : GMK_ERR_STATE;
+}
+
 /* ---- credits (credit.c) ------------------------------------------------------------------- */
 
 uint32_t gmk_credit_take_slow(gmk_front_t *f, uint32_t n);
@@ -151,6 +158,13 @@ static inline bool gmk_traced(gmk_front_t *f, const gmk_task_t *t)
 static inline void gmk_trace_now(gmk_front_t *f, uint32_t ev, uint32_t type, uint32_t a0, uint32_t a1)
 {
     gmk_trace_put(f->ring, gmk_hal_cycles(), ev, type, a0, a1);
+}
+
+/* A direct task starts on its way.  Deliveries are traced when they are emitted on their channel. */
+static inline void gmk_trace_enqueue(gmk_front_t *f, const gmk_task_t *t)
+{
+    if (GMK_UNLIKELY(gmk_traced(f, t)) && (t->flags & (GMK_TASK_CHANNEL_MSG | GMK_TASK_INTERNAL)) == 0)
+        gmk_trace_now(f, GMK_EV_ENQUEUE, t->type, t->type, t->seq);
 }
 
 #endif

@@ -27,8 +27,9 @@
  * fence comes after that load: the two fences synchronise, so the second load of the stamp must
  * return busy(newer) or later, and the reader sees the difference.
  *   Several lanes, or a shared ring: the claim is a fetch-add, at kernel scope when shared, and
- * who is a whole lap late could meet another in its slot.  The slot is therefore taken by compare-and-swap; who finds it busy lets
- * its own record go, and readers count the position as lost.
+ * who is a whole lap late could meet another in its slot.  The slot is therefore taken by
+ * compare-and-swap; who finds it busy lets its own record go, and readers count the position as
+ * lost.
  */
 #ifndef GGMK_TRACE_H
 #define GGMK_TRACE_H
@@ -121,8 +122,8 @@ static inline gmk_a64_t *gmk_trace_claim(gmk_trace_ring_t *r, uint64_t *pos)
 }
 
 /*
- * Writes a record.  The writer that owns the ring, ANY lanes; any thread when it is shared.  time: gmk_hal_cycles(), read by
- * the caller, which may use one reading for several records.  ev < 2^16, type < 2^16.
+ * Writes a record.  The writer that owns the ring, ANY lanes; any thread when it is shared.
+ * time: gmk_hal_cycles(), read by the caller, which may use one reading for several records.  ev < 2^16, type < 2^16.
  */
 static inline void gmk_trace_put(gmk_trace_ring_t *r, uint64_t time, uint32_t ev, uint32_t type, uint32_t a0,
                                  uint32_t a1)

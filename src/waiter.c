@@ -135,7 +135,8 @@ static void report_circle(gmk_core_t *k, const uint8_t *path, uint32_t from, uin
     gmk_said(&o);
 }
 
-uint32_t gmk_waiter_report_cycles(gmk_core_t *k)
+/* With the control lock: channels are freed under it. */
+static uint32_t report_cycles(gmk_core_t *k)
 {
     uint8_t path[GMK_MAX_CHANNELS];
     uint32_t next[GMK_MAX_CHANNELS];
@@ -168,5 +169,13 @@ uint32_t gmk_waiter_report_cycles(gmk_core_t *k)
             }
         }
     }
+    return found;
+}
+
+uint32_t gmk_waiter_report_cycles(gmk_core_t *k)
+{
+    gmk_hal_lock_acquire(&k->control);
+    uint32_t found = report_cycles(k);
+    gmk_hal_lock_release(&k->control);
     return found;
 }

@@ -60,17 +60,6 @@ static bool may_run(gmk_worker_t *w, uint32_t pos)
     return taken - 1 > pos;
 }
 
-/* The task in the next slot.  What it spawns goes into the other one of the pair. */
-static gmk_slot_t *take_next(gmk_worker_t *w)
-{
-    if (gmk_load32(&w->has_next, GMK_RLX, GMK_KERNEL) == 0)
-        return NULL;
-    gmk_slot_t *s = &w->next[w->flip];
-    w->flip ^= 1;
-    gmk_store32(&w->has_next, 0, GMK_RLX, GMK_KERNEL);
-    return s;
-}
-
 /* One lane; runs under the fault guard, which may cut it off at any handler. */
 static void run_batch(void *arg)
 {
@@ -83,7 +72,7 @@ static void run_batch(void *arg)
         w->pos++;
     }
     gmk_slot_t *s;
-    while (may_run(w, w->n) && w->next_runs < GMK_NEXT_RUNS && (s = take_next(w)) != NULL) {
+    while (may_run(w, w->n) && w->next_runs < GMK_NEXT_RUNS && (s = gmk_take_next(w)) != NULL) {
         w->next_runs++;
         gmk_run_slot(l, s);
     }
@@ -129,7 +118,7 @@ static void run_guarded(gmk_worker_t *w)
 /* What the next slot still holds when its chain was cut goes to the others. */
 static void spill_next(gmk_worker_t *w)
 {
-    gmk_slot_t *s = w->next_runs < GMK_NEXT_RUNS ? NULL : take_next(w);
+    gmk_slot_t *s = w->next_runs < GMK_NEXT_RUNS ? NULL : gmk_take_next(w);
     if (s != NULL)
         gmk_enqueue_core(&w->front, &s->task, 1, GMK_ENQ_YIELD, NULL);
 }
@@ -178,7 +167,7 @@ static void prepare(gmk_worker_t *w)
 {
     gmk_quiet(&w->front);
     w->leave = leaves_condemned(w) ||
-               gmk_load32(&w->front.core->state, GMK_ACQ, GMK_KERNEL) == GMK_CORE_HALTING;
+               gmk_load32(&w->front.core->state, GMK_ACQ, GMK_KERNEL) == GMK_CORE_STOPPING;
     if (w->leave == 0 && gmk_gather(w) == 0)
         rest(w);
 }

@@ -24,6 +24,17 @@ void gmk_worker_loop(gmk_worker_t *w);
 /* Thread entry: arg is the worker. */
 void gmk_worker_main(void *arg);
 
+/* The task in the next slot, NULL = none.  What it spawns goes into the other one of the pair. */
+static inline gmk_slot_t *gmk_take_next(gmk_worker_t *w)
+{
+    if (gmk_load32(&w->has_next, GMK_RLX, GMK_KERNEL) == 0)
+        return NULL;
+    gmk_slot_t *s = &w->next[w->flip];
+    w->flip ^= 1;
+    gmk_store32(&w->has_next, 0, GMK_RLX, GMK_KERNEL);
+    return s;
+}
+
 /* ---- gather (gather.c): ONE --------------------------------------------------------------- */
 /* Fills the batch from every source; 0 = found nothing. */
 uint32_t gmk_gather(gmk_worker_t *w);
@@ -42,11 +53,15 @@ void gmk_run_task(gmk_lane_t *l, gmk_task_t *t, uint64_t stamp);
 void gmk_run_wide(gmk_lane_t *l, gmk_slot_t *s);
 /* An activation record: a mailbox or a distributor (deliver.c). */
 void gmk_run_activation(gmk_lane_t *l, const gmk_task_t *record);
+/* A delivery of a parallel subscription (deliver.c). */
+void gmk_run_parallel(gmk_lane_t *l, gmk_slot_t *s);
 /* The handler has returned rc, or faulted: decides what becomes of the task (outcome.c). */
 void gmk_outcome(gmk_lane_t *l, int rc);
 /* The current task cannot be run: it is dropped with this code. */
 void gmk_drop_running(gmk_lane_t *l, int code);
 void gmk_fail(gmk_lane_t *l, gmk_task_t *t, int code);
+/* The type's tasks fail unrun from now on. */
+void gmk_poison(gmk_front_t *f, gmk_type_t *ty);
 /*
  * The common end of a direct task: one more completion of the kind being tallied.  False: it needs
  * gmk_outcome.
@@ -61,6 +76,8 @@ static inline bool gmk_tally(gmk_lane_t *l, const gmk_task_t *t)
     l->current = NULL;
     return true;
 }
+/* In tally_type: deliveries of an ordered mailbox, which has counted them itself. */
+#define GMK_TALLY_ORDERED ((uint32_t)1 << 31)
 /* Adds what the lane has tallied to the counters. */
 void gmk_tally_flush(gmk_lane_t *l);
 

@@ -228,4 +228,11 @@ GMK_HAL_INLINE void *gmk_hal_memcpy(void *d, const void *s, size_t n) { return m
 GMK_HAL_INLINE void *gmk_hal_memmove(void *d, const void *s, size_t n) { return memmove(d, s, n); }
 GMK_HAL_INLINE int gmk_hal_memcmp(const void *a, const void *b, size_t n) { return memcmp(a, b, n); }
 
+#define GMK_HAL_ONCE(bits) \
+    GMK_HAL_INLINE uint##bits##_t gmk_hal_once##bits(const uint##bits##_t *p) { return *(const volatile uint##bits##_t *)p; }
+GMK_HAL_ONCE(16)
+GMK_HAL_ONCE(32)
+GMK_HAL_ONCE(64)
+#undef GMK_HAL_ONCE
+
 #endif

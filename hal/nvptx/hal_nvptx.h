@@ -265,4 +265,8 @@ struct gmk_hal_nvptx_console {
 
 extern struct gmk_hal_nvptx_console gmk_hal_nvptx_console;
 
+static inline uint16_t gmk_hal_once16(const uint16_t *p) { return *p; }
+static inline uint32_t gmk_hal_once32(const uint32_t *p) { return *p; }
+static inline uint64_t gmk_hal_once64(const uint64_t *p) { return *p; }
+
 #endif

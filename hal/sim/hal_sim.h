@@ -73,4 +73,8 @@ GMK_HAL_INLINE int gmk_hal_memcmp(const void *a, const void *b, size_t n)
     return __builtin_memcmp(a, b, n);
 }
 
+static inline uint16_t gmk_hal_once16(const uint16_t *p) { return *p; }
+static inline uint32_t gmk_hal_once32(const uint32_t *p) { return *p; }
+static inline uint64_t gmk_hal_once64(const uint64_t *p) { return *p; }
+
 #endif

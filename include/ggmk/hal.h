@@ -74,6 +74,9 @@ typedef struct gmk_fault_info {
  *   uint32_t gmk_hal_coalesce(void);      mask of the lanes of the warp active here
  *   void *gmk_hal_scratch(void *worker_scratch);  where ALL-phase decisions are kept
  *   gmk_hal_memset/memcpy/memmove/memcmp
+ *   uint16_t gmk_hal_once16(const uint16_t *p), 32, 64:  a plain load of exactly that width, never
+ *                                         merged with its neighbours: a wide load of what was just
+ *                                         written in narrow pieces waits for the store buffer
  */
 
 /* Locks: never on a fast path.  Not recursive. */

@@ -78,10 +78,11 @@ typedef struct gmk_halt_report {
 } gmk_halt_report_t;
 
 /*
- * Halts: refuses new work, lets running handlers return, drops what is queued, waiting or
- * timed with GMK_DROP_HALTED, runs each module's fini in reverse, joins the workers, gives the
- * arena back.  Not from a handler.  OK; BUSY when a handler did not return within the timeout:
- * the arena then stays mapped and the call may be repeated.  INVAL, STATE.
+ * Halts: refuses new work from outside, lets what is queued run for up to half of the timeout,
+ * then drops what is still queued, waiting or timed with GMK_DROP_HALTED, runs each module's fini
+ * in reverse, joins the workers, gives the arena back.  Not from a handler.  OK; BUSY when a
+ * handler did not return within the timeout: the arena then stays mapped and the call may be
+ * repeated.  INVAL; STATE while a port is attached.
  */
 int gmk_halt(gmk_kernel_t *k);
 int gmk_halt_within(gmk_kernel_t *k, uint64_t timeout_ns, gmk_halt_report_t *report);
