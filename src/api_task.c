@@ -33,6 +33,12 @@ int gmk_refuse(gmk_front_t *f, int rc)
     return rc;
 }
 
+/* The tick a caller lives in: a deterministic task's own, the kernel's otherwise. */
+static uint64_t tick_of(gmk_core_t *k, const gmk_lane_t *l)
+{
+    return l != NULL && l->det_run != 0 ? gmk_det_now(k) : gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL);
+}
+
 /* A deterministic task: from a deterministic handler into the next tick, else as input for `tick`. */
 static int accept_det(gmk_front_t *f, gmk_lane_t *l, const gmk_task_t *t, uint32_t tick)
 {
