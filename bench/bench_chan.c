@@ -9,17 +9,23 @@
 enum { PRODUCE = 1, CONSUME = 2, SUBSCRIBERS = 3, MESSAGE = CONSUME + SUBSCRIBERS };
 enum { SLOTS = 1024, BATCH = 32 };
 
-typedef struct consumer { _Alignas(128) uint64_t seen, wrong; } consumer_t;
+typedef struct consumer {
+    _Alignas(128) uint64_t seen, wrong;
+} consumer_t;
 
 static consumer_t consumers[SUBSCRIBERS];
 static gmk_chan_t channel;
 static uint32_t subscribers, mode;
-static struct { _Alignas(128) uint64_t next, end; uint32_t batch; } producer;
+static struct {
+    _Alignas(128) uint64_t next, end;
+    uint32_t batch;
+} producer;
 
 static int produce_batch(gmk_ctx_t *c)
 {
     gmk_task_t t[BATCH];
-    uint32_t n = producer.end - producer.next < producer.batch ? (uint32_t)(producer.end - producer.next) : producer.batch;
+    uint32_t n = producer.end - producer.next < producer.batch ? (uint32_t)(producer.end - producer.next)
+                                                               : producer.batch;
 
     for (uint32_t i = 0; i < n; i++)
         t[i] = (gmk_task_t){.type = MESSAGE, .meta0 = producer.next + i, .meta1 = i};

@@ -79,7 +79,8 @@ static uint64_t total(void)
 static void expect(uint64_t n)
 {
     if (total() != n) {
-        fprintf(stderr, "bench: %llu tasks of %llu ran\n", (unsigned long long)total(), (unsigned long long)n);
+        fprintf(stderr, "bench: %llu tasks of %llu ran\n", (unsigned long long)total(),
+                (unsigned long long)n);
         exit(1);
     }
 }
@@ -160,13 +161,25 @@ static void run_fan(uint32_t workers, uint64_t n, uint32_t batch)
 static void run_fan_1(uint32_t workers, uint64_t n) { run_fan(workers, n, 1); }
 static void run_fan_32(uint32_t workers, uint64_t n) { run_fan(workers, n, 32); }
 
-/* ---- tracing: the same chain, by turns without and with ----------------------------------- */
+/* ---- tracing: the same chain by turns without and with; a record, less its cycle read ------- */
 
 enum { TRACE_TURNS = 9, RECORDS_PER_LINK = 3 }; /* enqueue, begin, end */
 
+static double cycle_read(void)
+{
+    enum { READS = 100000 };
+    volatile uint64_t last = 0;
+    double start = bench_ns();
+
+    for (uint32_t i = 0; i < READS; i++)
+        last = __builtin_ia32_rdtsc();
+    (void)last;
+    return (bench_ns() - start) / READS;
+}
+
 static void run_trace(uint32_t workers, uint64_t n)
 {
-    double off[TRACE_TURNS], all[TRACE_TURNS], record[TRACE_TURNS];
+    double off[TRACE_TURNS], all[TRACE_TURNS], record[TRACE_TURNS], read[TRACE_TURNS];
 
     bench_boot(&kernel, workers, &module);
     (void)chain_of(n);
@@ -175,17 +188,19 @@ static void run_trace(uint32_t workers, uint64_t n)
         off[i] = chain_of(n);
         bench_check(gmk_trace_level(&kernel, NULL, GMK_TRACE_ALL), "trace level");
         all[i] = chain_of(n);
-        record[i] = (all[i] - off[i]) / RECORDS_PER_LINK;
+        read[i] = cycle_read();
+        record[i] = (all[i] - off[i]) / RECORDS_PER_LINK - read[i];
     }
     bench_print("off", bench_percentile(off, TRACE_TURNS, 50));
     bench_print("all", bench_percentile(all, TRACE_TURNS, 50));
+    bench_print("cycle-read", bench_percentile(read, TRACE_TURNS, 50));
     bench_print("record", bench_percentile(record, TRACE_TURNS, 50));
     bench_check(gmk_halt(&kernel), "halt");
 }
 
 /* ---- waking: our idle pool and a thread that waits on a futex, sample by sample ----------- */
 
-static _Atomic uint32_t word;      /* of the raw threads: 0 = wait, 1 = go, 2 = end */
+static _Atomic uint32_t word; /* of the raw threads: 0 = wait, 1 = go, 2 = end */
 
 static long futex(int op, uint32_t value)
 {
@@ -306,7 +321,7 @@ static void run_spin(uint32_t workers, uint64_t n)
 
 /* ---- the machine -------------------------------------------------------------------------- */
 
-static void pin(int cpu)
+static void pin(uint32_t cpu)
 {
     cpu_set_t set;
 

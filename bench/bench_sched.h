@@ -50,13 +50,12 @@ static inline double bench_percentile(double *v, uint32_t n, uint32_t p)
 }
 
 /* A counter for every worker, each on lines of its own. */
-typedef struct bench_counter { _Alignas(128) uint64_t n; } bench_counter_t;
+typedef struct bench_counter {
+    _Alignas(128) uint64_t n;
+} bench_counter_t;
 
 /* One sample: the driver reads "KEY NANOSECONDS". */
-static inline void bench_print(const char *key, double ns)
-{
-    printf("%s %.3f\n", key, ns);
-}
+static inline void bench_print(const char *key, double ns) { printf("%s %.3f\n", key, ns); }
 
 typedef struct bench_case {
     const char *name;
@@ -80,10 +79,16 @@ static inline int bench_main(int argc, char **argv, const bench_case_t *cases)
     return 2;
 }
 
+/* Queues that hold all the tasks there can be, because the peers' queues have no bound at all. */
 static inline void bench_boot(gmk_kernel_t *k, uint32_t workers, gmk_module_t *m)
 {
     gmk_module_t *mods[] = {m};
-    const gmk_boot_cfg_t cfg = {.arena_size = (uint64_t)256 << 20, .n_workers = workers, .name = "bench"};
+    const gmk_boot_cfg_t cfg = {.arena_size = (uint64_t)256 << 20,
+                                .n_workers = workers,
+                                .name = "bench",
+                                .task_max = 65536,
+                                .rq_slots = 65536,
+                                .lq_slots = 65536};
 
     bench_check(gmk_boot(k, &cfg, mods, 1), "boot");
 }

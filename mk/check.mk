@@ -27,7 +27,6 @@ NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
 .PHONY: asan ubsan tsan coverage soak format format-check tidy check-layers
 
-asan ubsan: %: $(BUILD)/deps/test
 asan: $(call programs,asan,$(UNIT_SRCS))
 	$(Q)$(RUN_TESTS) $(call programs,asan,$(UNIT_SRCS))
 
@@ -48,13 +47,22 @@ coverage: $(call programs,cov,$(UNIT_SRCS)) | $(BUILD)/deps/coverage
 		--fail-under-line $(COVERAGE_LINES) --fail-under-branch $(COVERAGE_BRANCHES) $(BUILD)/cov
 	@echo "coverage of src/: at least $(COVERAGE_LINES) % of the lines and $(COVERAGE_BRANCHES) % of the branches"
 
-# test/soak.c runs its load for the seconds given and checks memory and counters at the end.
+# test/soak.c runs its load for the seconds given and checks memory and counters at the end; a few
+# seconds of it, with the core's assertions, are a test.
 SOAK := $(BUILD)/rel/test/soak
-$(SOAK): %: %.o $(LIB_rel)
-	$(Q)$(call link,rel)
+define soak_rules
+$(BUILD)/$1/test/soak.o: | $(BUILD)/deps/test
+$(BUILD)/$1/test/soak: %: %.o $$(LIB_$1)
+	$$(if $(Q),@echo "  LD $$@")
+	$(Q)$$(call link,$1)
+-include $(BUILD)/$1/test/soak.d
+endef
+$(foreach v,rel dbg asan ubsan tsan,$(eval $(call soak_rules,$v)))
 soak: $(SOAK)
 	$(Q)$(SOAK) $(SECONDS)
--include $(SOAK).d
+TEST_GROUPS += soak
+TESTS_soak := $(BUILD)/dbg/test/soak
+TEST_DEPS_soak := $(TESTS_soak)
 
 format: | $(BUILD)/deps/format
 	$(Q)clang-format -i $(C_FILES)

@@ -30,6 +30,7 @@ TESTS_demo := $(wildcard test/wordcount*.t test/demo*.t)
 TEST_DEPS_demo := demo-program
 TESTS_nvptx := $(wildcard test/nvptx*.t)
 TESTS_tools := $(wildcard test/tools*.t)
+TEST_DEPS_tools := lib
 TESTS_install := $(wildcard test/install*.t)
 TEST_DEPS_install := lib
 TESTS_docs := $(wildcard test/readme*.t test/docs*.t test/man*.t)

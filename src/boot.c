@@ -37,6 +37,20 @@ static int say_range(const gmk_boot_cfg_t *c, const char *field, uint64_t value,
     return GMK_ERR_RANGE;
 }
 
+static int say_step(const gmk_boot_cfg_t *c, const char *step, int rc)
+{
+    gmk_out_t o;
+    if ((c->flags & GMK_BOOT_QUIET) != 0)
+        return rc;
+    gmk_say(&o, c->name);
+    gmk_out_str(&o, "cannot boot: ");
+    gmk_out_str(&o, step);
+    gmk_out_str(&o, ": ");
+    gmk_out_str(&o, gmk_strerror(rc));
+    gmk_said(&o);
+    return rc;
+}
+
 static bool pow2(uint32_t v) { return v != 0 && (v & (v - 1)) == 0; }
 
 #define OR(field, value) c->field = c->field != 0 ? c->field : (value)
@@ -152,7 +166,7 @@ static void front_layout(layout_t *l, gmk_core_t *k, gmk_front_t *f, uint32_t in
     void *tenants = take(l, k->n_tenants * sizeof(gmk_tenant_counts_t));
     void *chans = take(l, GMK_MAX_CHANNELS * sizeof(gmk_chan_counts_t));
     gmk_trace_ring_t *ring = take(l, sizeof(gmk_trace_ring_t));
-    if (l->base == NULL)
+    if (f == NULL)
         return;
     f->core = k;
     f->index = index;
@@ -247,7 +261,7 @@ static void fixed_layout(layout_t *l, gmk_core_t *k, const gmk_boot_cfg_t *c)
         worker_layout(l, k, c, i);
     for (uint32_t i = 0; i < k->n_ports; i++)
         front_layout(l, k, l->base == NULL ? NULL : &k->ports[i], k->n_all + i);
-    front_layout(l, k, k->outside, k->n_fronts - 1);
+    front_layout(l, k, l->base == NULL ? NULL : k->outside, k->n_fronts - 1);
     if (l->base == NULL)
         return;
     k->outside->shared = 1;
@@ -360,7 +374,7 @@ static int lay_out(gmk_kernel_t *kernel, const gmk_boot_cfg_t *c)
         return rc;
     unsigned char *arena = gmk_hal_page_alloc(c->arena_size);
     if (arena == NULL)
-        return too_small(c, l.at);
+        return say_step(c, "taking the arena", GMK_ALLOC_FAIL);
     gmk_core_t *k = (gmk_core_t *)(void *)arena;
     kernel->core = k;
     kernel->arena = arena;
@@ -430,20 +444,6 @@ static int start_workers(gmk_core_t *k)
         rc = gmk_worker_start(k, &k->workers[i]);
     if (rc == GMK_OK && (k->flags & GMK_BOOT_NO_WATCHDOG) == 0)
         rc = gmk_watchdog_start(k);
-    return rc;
-}
-
-static int say_step(const gmk_boot_cfg_t *c, const char *step, int rc)
-{
-    gmk_out_t o;
-    if ((c->flags & GMK_BOOT_QUIET) != 0)
-        return rc;
-    gmk_say(&o, c->name);
-    gmk_out_str(&o, "cannot boot: ");
-    gmk_out_str(&o, step);
-    gmk_out_str(&o, ": ");
-    gmk_out_str(&o, gmk_strerror(rc));
-    gmk_said(&o);
     return rc;
 }
 

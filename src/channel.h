@@ -239,6 +239,8 @@ bool gmk_inlet_start(gmk_inlet_t *in, uint32_t prio);
 void gmk_inlet_stop(gmk_inlet_t *in);
 /* Runner: nothing left before `cursor`.  False: a ticket was claimed meanwhile, go on. */
 bool gmk_inlet_rest(gmk_inlet_t *in, uint64_t cursor);
+/* Distributor: neither a ticket was claimed since the word was `seen`, nor did anybody join or leave. */
+bool gmk_inlet_rest_unchanged(gmk_inlet_t *in, uint64_t seen);
 
 /* ---- mailboxes (mailbox.c) ---------------------------------------------------------------- */
 
@@ -252,7 +254,10 @@ enum gmk_take gmk_mailbox_take(gmk_mailbox_t *m, gmk_task_t *out, uint64_t *stam
 void gmk_mailbox_done(gmk_mailbox_t *m, uint32_t n);
 /* Claims the oldest queued message away from its runner; false when there is none to take. */
 bool gmk_mailbox_shed_oldest(gmk_front_t *f, gmk_mailbox_t *m);
-/* Passes published tickets on to the mailboxes of a fan-out channel.  The caller is its runner. */
+/*
+ * Passes published tickets on to the mailboxes of a fan-out channel, and rests when that was all;
+ * else true: queue it again.  The caller is its runner.
+ */
 bool gmk_distribute(gmk_front_t *f, gmk_channel_t *c, uint32_t most);
 
 /* ---- waiters (waiter.c) ------------------------------------------------------------------- */

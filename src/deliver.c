@@ -72,6 +72,23 @@ static enum after run_messages(gmk_lane_t *l, gmk_mailbox_t *m, uint64_t *cursor
     return AFTER_MORE;
 }
 
+/*
+ * On a P2P channel a mailbox that leaves is at its end before the channel is: the reaper unlinks it and
+ * starts whoever is next.  If it has done so already, its kick met a runner.
+ */
+static bool leave_to_next(gmk_front_t *f, gmk_mailbox_t *m, uint64_t cursor)
+{
+    gmk_channel_t *c = m->chan;
+    uint32_t leaving = gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL);
+    if (c->mode != GMK_P2P || leaving == 0 || leaving == GMK_LEAVES_SOON ||
+        gmk_load64(&m->leave, GMK_RLX, GMK_KERNEL) != cursor)
+        return false;
+    gmk_inlet_stop(m->in);
+    if (gmk_load64(&c->p2p, GMK_ACQ, GMK_KERNEL) != (uint64_t)(uintptr_t)m)
+        gmk_inlet_kick(f, m->in);
+    return true;
+}
+
 static void run_mailbox(gmk_lane_t *l, gmk_mailbox_t *m)
 {
     gmk_front_t *f = l->ctx.front;
@@ -82,12 +99,8 @@ static void run_mailbox(gmk_lane_t *l, gmk_mailbox_t *m)
         return;
     }
     enum after after = run_messages(l, m, &cursor);
-    if (after == AFTER_EMPTY) {
-        if (gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) != 0)
-            gmk_inlet_stop(m->in); /* the reaper unlinks it and starts whoever is next */
-        else if (!gmk_inlet_rest(m->in, cursor))
-            after = AFTER_MORE;
-    }
+    if (after == AFTER_EMPTY && !gmk_inlet_rest(m->in, cursor) && !leave_to_next(f, m, cursor))
+        after = AFTER_MORE;
     if (after == AFTER_MORE)
         gmk_inlet_requeue(f, m->in);
     if (m->order == GMK_PARALLEL)
@@ -111,8 +124,7 @@ static void run_p2p(gmk_lane_t *l, gmk_channel_t *c)
 static void run_distributor(gmk_lane_t *l, gmk_channel_t *c)
 {
     gmk_front_t *f = l->ctx.front;
-    bool more = gmk_distribute(f, c, GMK_DISTRIBUTE_RUN);
-    if (more || !gmk_inlet_rest(&c->in, gmk_load64(&c->passed, GMK_RLX, GMK_KERNEL)))
+    if (gmk_distribute(f, c, GMK_DISTRIBUTE_RUN))
         gmk_inlet_requeue(f, &c->in);
     if (c->guarantee == GMK_LOSSY)
         gmk_waiter_check(f, c);

@@ -125,12 +125,12 @@ bool gmk_distribute(gmk_front_t *f, gmk_channel_t *c, uint32_t most)
     if (c->guarantee == GMK_LOSSLESS) {
         bool again = pass_lossless(f, c, to, gmk_w_prio(w));
         gmk_store64(&c->passed, to, GMK_REL, GMK_KERNEL);
-        return again;
+        return again || !gmk_inlet_rest_unchanged(&c->in, w);
     }
     for (; at != to && most != 0; most--, at += GMK_TICKET) {
         if (!pass_lossy(f, c, at))
             break;
         gmk_store64(&c->passed, at + GMK_TICKET, GMK_REL, GMK_KERNEL);
     }
-    return at != to;
+    return at != to || !gmk_inlet_rest_unchanged(&c->in, w);
 }

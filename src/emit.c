@@ -171,7 +171,7 @@ static void pass_on(gmk_front_t *f, gmk_channel_t *c, uint64_t w, uint32_t round
         gmk_hal_relax(round);
         return;
     }
-    if (gmk_distribute(f, c, c->slots) || !gmk_inlet_rest(&c->in, gmk_load64(&c->passed, GMK_RLX, GMK_KERNEL)))
+    if (gmk_distribute(f, c, c->slots))
         gmk_inlet_requeue(f, &c->in);
     gmk_waiter_check(f, c);
 }

@@ -46,11 +46,13 @@ static void to_shared(gmk_front_t *f, const gmk_task_t *t, uint64_t stamp, gmk_n
 /*
  * The next slot takes the first task that a short handler spawns: it runs right after this one,
  * hot in the cache.  A rescuer may empty the slot of a stalled worker: hence the look at
- * `condemned` after filling it (the rescuer's heavy fence pairs with the light one).
+ * `condemned` before it is filled, for the rescuer may be copying it, and after (the rescuer's heavy
+ * fence pairs with the light one).
  */
 static inline bool to_next(gmk_worker_t *w, const gmk_task_t *t, uint64_t stamp)
 {
-    if (w->use_next == 0 || gmk_load32(&w->has_next, GMK_RLX, GMK_KERNEL) != 0)
+    if (w->use_next == 0 || gmk_load32(&w->has_next, GMK_ACQ, GMK_KERNEL) != 0 ||
+        GMK_UNLIKELY(gmk_load32(&w->condemned, GMK_RLX, GMK_KERNEL) != 0))
         return false;
     gmk_slot_t *next = &w->next[w->flip];
     gmk_task_copy(&next->task, t);

@@ -47,14 +47,21 @@ bool gmk_inlet_start(gmk_inlet_t *in, uint32_t prio)
     return true;
 }
 
-bool gmk_inlet_rest(gmk_inlet_t *in, uint64_t cursor)
+static bool rest_if(gmk_inlet_t *in, uint64_t seen, uint64_t mask)
 {
     uint64_t w = gmk_load64(&in->word, GMK_RLX, GMK_KERNEL);
     do {
-        if (gmk_w_ticket(w) != cursor)
+        if (((w ^ seen) & mask) != 0)
             return false;
     } while (!gmk_cas64(&in->word, &w, gmk_w_with(w, GMK_W_IDLE, GMK_PRIOS - 1), GMK_ACQ_REL, GMK_KERNEL));
     return true;
+}
+
+bool gmk_inlet_rest(gmk_inlet_t *in, uint64_t cursor) { return rest_if(in, cursor, ~GMK_W_FLAGS); }
+
+bool gmk_inlet_rest_unchanged(gmk_inlet_t *in, uint64_t seen)
+{
+    return rest_if(in, seen, ~GMK_W_FLAGS | GMK_W_GEN);
 }
 
 void gmk_inlet_stop(gmk_inlet_t *in)

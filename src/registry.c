@@ -40,6 +40,8 @@ static int check_handler(gmk_core_t *k, const gmk_module_t *m, uint32_t i)
         return refuse(k, m, "a handler without a function or with a malformed name", h->name, GMK_ERR_INVAL);
     if (h->type == 0 || h->type >= k->n_types)
         return refuse(k, m, "a handler type outside 1 .. n_types - 1", h->name, GMK_ERR_RANGE);
+    if ((h->max_yields > UINT16_MAX && h->max_yields != GMK_YIELDS_UNLIMITED) || h->max_retries > UINT16_MAX)
+        return refuse(k, m, "max_yields or max_retries above 65535", h->name, GMK_ERR_RANGE);
     if (gmk_load64(&k->types[h->type].fn, GMK_ACQ, GMK_KERNEL) != 0 ||
         gmk_load32(&k->types[h->type].taken, GMK_ACQ, GMK_KERNEL) != 0)
         return refuse(k, m, "a handler type that is registered already:", k->types[h->type].name, GMK_ERR_EXISTS);

@@ -68,13 +68,12 @@ static void type_times(gmk_core_t *k, gmk_type_t *ty, gmk_type_stats_t *out)
 {
     uint32_t shards = k->hist_shards;
     gmk_clockmap_t clock = k->clock;
-    uint64_t zero = gmk_clockmap_ns(&clock, 0);
     out->run_samples = gmk_hist_count(ty->run, shards);
     out->run_ns_mean = out->run_samples == 0 ? 0 : gmk_hist_sum(ty->run, shards) / out->run_samples;
     out->run_ns_p50 = gmk_hist_quantile(ty->run, shards, 500);
     out->run_ns_p99 = gmk_hist_quantile(ty->run, shards, 990);
     gmk_clockmap_rate(&clock, gmk_hal_cycles(), gmk_hal_now_ns());
-    zero = gmk_clockmap_ns(&clock, 0);
+    uint64_t zero = gmk_clockmap_ns(&clock, 0);
     out->delay_samples = gmk_hist_count(ty->delay, shards);
     out->delay_ns_p50 = gmk_clockmap_ns(&clock, gmk_hist_quantile(ty->delay, shards, 500)) - zero;
     out->delay_ns_p99 = gmk_clockmap_ns(&clock, gmk_hist_quantile(ty->delay, shards, 990)) - zero;

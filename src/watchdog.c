@@ -51,43 +51,50 @@ static gmk_worker_t *find_spare(gmk_core_t *k)
     return NULL;
 }
 
+typedef struct gmk_rescue {
+    uint32_t from, to; /* positions in the batch */
+    uint32_t has_next;
+    gmk_task_t next;
+} gmk_rescue_t;
+
 /*
- * Claims the unrun part of the batch.  The owner announces a position before it looks at
- * `condemned`; after the heavy fence either it has seen the flag or `cur` shows where it is.
- * `rescued` tells the owner where the line was drawn.
+ * Claims the unrun part of the batch, and the next slot.  The owner announces a position before it
+ * looks at `condemned`; after the heavy fence either it has seen the flag or `cur` shows where it is.
+ * `rescued` tells the owner where the line was drawn; until then it stays before it.
  */
-static bool condemn(gmk_worker_t *w, uint32_t *from)
+static bool condemn(gmk_worker_t *w, gmk_rescue_t *r)
 {
+    *r = (gmk_rescue_t){0};
     gmk_store32(&w->rescued, 0, GMK_RLX, GMK_KERNEL);
     gmk_store32(&w->condemned, 1, GMK_REL, GMK_KERNEL);
     gmk_hal_asym_heavy();
-    *from = gmk_load32(&w->cur, GMK_ACQ, GMK_KERNEL); /* 1 + the position under way: the next one */
-    if (*from != 0) {
-        gmk_store32(&w->state, GMK_WORKER_ZOMBIE, GMK_RLX, GMK_KERNEL);
-        gmk_store32(&w->rescued, 1 + *from, GMK_REL, GMK_KERNEL);
+    r->from = gmk_load32(&w->cur, GMK_ACQ, GMK_KERNEL); /* 1 + the position under way: the next one */
+    if (r->from != 0) {
+        uint32_t running = GMK_WORKER_RUNNING; /* it may have left just now */
+        (void)gmk_cas32(&w->state, &running, GMK_WORKER_ZOMBIE, GMK_ACQ_REL, GMK_KERNEL);
+        r->to = w->n;
+        r->has_next = gmk_xchg32(&w->has_next, 0, GMK_ACQ_REL, GMK_KERNEL);
+        if (r->has_next != 0)
+            r->next = w->next[w->flip].task;
+        gmk_store32(&w->rescued, (1 + r->from) | (r->has_next != 0 ? GMK_RESCUED_NEXT : 0), GMK_REL, GMK_KERNEL);
         return true;
     }
     /* It has just finished the batch: let it go on, unless it has seen the flag and is leaving. */
     uint32_t one = 1;
-    gmk_store32(&w->rescued, UINT32_MAX, GMK_REL, GMK_KERNEL);
+    gmk_store32(&w->rescued, GMK_RESCUED_AT, GMK_REL, GMK_KERNEL);
     if (gmk_cas32(&w->condemned, &one, 0, GMK_ACQ_REL, GMK_KERNEL))
         return false;
-    *from = GMK_BATCH_MAX;
     for (uint32_t round = 0; gmk_load32(&w->state, GMK_ACQ, GMK_KERNEL) != GMK_WORKER_GONE; round++)
         gmk_hal_relax(round);
     return true;
 }
 
-static uint32_t rescue(gmk_front_t *f, gmk_worker_t *w, uint32_t from)
+static void rescue(gmk_front_t *f, gmk_worker_t *w, const gmk_rescue_t *r)
 {
-    uint32_t n = 0;
-    for (uint32_t i = from; i < w->n && from < GMK_BATCH_MAX; i++, n++)
+    for (uint32_t i = r->from; i < r->to; i++)
         gmk_enqueue_core(f, &w->batch[w->order[i]].task, 1, GMK_ENQ_SHARED, NULL);
-    if (gmk_xchg32(&w->has_next, 0, GMK_ACQ_REL, GMK_KERNEL) != 0) {
-        gmk_enqueue_core(f, &w->next[w->flip].task, 1, GMK_ENQ_SHARED, NULL);
-        n++;
-    }
-    return n;
+    if (r->has_next != 0)
+        gmk_enqueue_core(f, &r->next, 1, GMK_ENQ_SHARED, NULL);
 }
 
 static void say_worker(gmk_core_t *k, gmk_worker_t *w, const char *what, uint32_t silent)
@@ -112,15 +119,15 @@ static void say_worker(gmk_core_t *k, gmk_worker_t *w, const char *what, uint32_
 
 static void replace(gmk_core_t *k, gmk_front_t *f, gmk_worker_t *w)
 {
-    uint32_t from;
+    gmk_rescue_t taken;
     gmk_worker_t *spare = find_spare(k);
-    if (spare == NULL || !condemn(w, &from))
+    if (spare == NULL || !condemn(w, &taken))
         return;
     gmk_trace_now(f, GMK_EV_STALL, gmk_load32(&w->cur_type, GMK_RLX, GMK_KERNEL), w->index,
                   gmk_load32(&w->cur_type, GMK_RLX, GMK_KERNEL));
     spare->index = w->index;
     gmk_store32(&k->worker_of[w->index], spare->self, GMK_REL, GMK_KERNEL);
-    (void)rescue(f, w, from);
+    rescue(f, w, &taken);
     if (gmk_worker_start(k, spare) < 0)
         say_worker(k, w, " could not be replaced", STALL_INTERVALS);
     else

@@ -52,12 +52,7 @@ static void run_batch_wide(gmk_worker_t *w)
 static bool may_run(gmk_worker_t *w, uint32_t pos)
 {
     gmk_store32(&w->cur, pos + 1, GMK_REL, GMK_KERNEL);
-    if (GMK_LIKELY(!gmk_condemned(w)))
-        return true;
-    uint32_t taken;
-    for (uint32_t round = 0; (taken = gmk_load32(&w->rescued, GMK_ACQ, GMK_KERNEL)) == 0; round++)
-        gmk_hal_relax(round);
-    return taken - 1 > pos;
+    return GMK_LIKELY(!gmk_condemned(w)) || (gmk_rescued(w) & GMK_RESCUED_AT) - 1 > pos;
 }
 
 /* One lane; runs under the fault guard, which may cut it off at any handler. */
@@ -186,10 +181,10 @@ void gmk_worker_loop(gmk_worker_t *w)
                 run_guarded(w);
             else
                 run_batch_wide(w);
-            gmk_hal_block_barrier();
-            if (one)
-                account(w);
         }
+        gmk_hal_block_barrier(); /* what one lane has decided all have read, before it decides anew */
+        if (one && w->n != 0)
+            account(w);
     }
 }
 

@@ -24,17 +24,6 @@ void gmk_worker_loop(gmk_worker_t *w);
 /* Thread entry: arg is the worker. */
 void gmk_worker_main(void *arg);
 
-/* The task in the next slot, NULL = none.  What it spawns goes into the other one of the pair. */
-static inline gmk_slot_t *gmk_take_next(gmk_worker_t *w)
-{
-    if (gmk_load32(&w->has_next, GMK_RLX, GMK_KERNEL) == 0)
-        return NULL;
-    gmk_slot_t *s = &w->next[w->flip];
-    w->flip ^= 1;
-    gmk_store32(&w->has_next, 0, GMK_RLX, GMK_KERNEL);
-    return s;
-}
-
 /* ---- gather (gather.c): ONE --------------------------------------------------------------- */
 /* Fills the batch from every source; 0 = found nothing. */
 uint32_t gmk_gather(gmk_worker_t *w);
@@ -86,6 +75,35 @@ static inline bool gmk_condemned(gmk_worker_t *w)
 {
     gmk_hal_asym_light(); /* pairs with the rescuer's heavy one */
     return GMK_UNLIKELY(gmk_load32(&w->condemned, GMK_RLX, GMK_KERNEL) != 0);
+}
+
+#define GMK_RESCUED_AT 0xffffu           /* mask of 1 + position; all ones = none */
+#define GMK_RESCUED_NEXT ((uint32_t)1 << 16) /* and the task in the next slot */
+
+/* A condemned worker waits until its rescuer has decided what it takes. */
+static inline uint32_t gmk_rescued(gmk_worker_t *w)
+{
+    uint32_t taken;
+    (void)gmk_load32(&w->condemned, GMK_ACQ, GMK_KERNEL); /* not what was decided another time */
+    for (uint32_t round = 0; (taken = gmk_load32(&w->rescued, GMK_ACQ, GMK_KERNEL)) == 0; round++)
+        gmk_hal_relax(round);
+    return taken;
+}
+
+/*
+ * The task in the next slot, NULL = none.  What it spawns goes into the other one of the pair.  A
+ * rescuer may be taking it at the same time; its decision settles that.
+ */
+static inline gmk_slot_t *gmk_take_next(gmk_worker_t *w)
+{
+    if (gmk_load32(&w->has_next, GMK_RLX, GMK_KERNEL) == 0)
+        return NULL;
+    gmk_store32(&w->has_next, 0, GMK_RLX, GMK_KERNEL);
+    if (gmk_condemned(w) && (gmk_rescued(w) & GMK_RESCUED_NEXT) != 0)
+        return NULL;
+    gmk_slot_t *s = &w->next[w->flip];
+    w->flip ^= 1;
+    return s;
 }
 
 #endif

@@ -61,6 +61,9 @@ program empty 'echo 1..0'
 program mute ':'
 program short 'echo 1..2; echo ok 1'
 program crash 'echo 1..1; echo ok 1; exit 3'
+program groups 'echo 1..1; echo ok 1; echo 1..2; echo ok 1; echo ok 2'
+program gap 'echo 1..1; echo ok 1; echo 1..2; echo ok 1'
+program skip 'echo "1..0 # SKIP no such device"'
 program hang 'echo 1..1; echo ok 1; exec sleep 30'
 R=$PWD/tools/run-tests
 check "run-tests: a passing program" "$R" "$T/pass"
@@ -69,6 +72,9 @@ check "run-tests: a failing test" fails "$R" "$T/pass" "$T/fail"
 check "run-tests: a plan of nothing" fails "$R" "$T/empty"
 check "run-tests: no output" fails "$R" "$T/mute"
 check "run-tests: fewer tests than planned" fails "$R" "$T/short"
+check "run-tests: several plans add up" sh -c "'$R' '$T/groups' | grep -q 'Tests=3'"
+check "run-tests: and are kept" fails "$R" "$T/gap"
+check "run-tests: a skip with a reason" "$R" "$T/skip"
 check "run-tests: an exit status" fails "$R" "$T/crash"
 check "run-tests: a program that hangs" env TEST_TIMEOUT=1 sh -c "! '$R' '$T/hang'"
 check "run-tests: a program that is not there" fails "$R" "$T/nowhere"
@@ -94,4 +100,22 @@ unprivileged()
         grep -q 'apt-get install .*clang-format' "$T/said" || { cat "$T/said"; return 1; }
 }
 check "deps: names what it may not install, in one line" unprivileged
+
+# A machine where it may install, with package lists that are too old for the first try.
+cat >"$T/bin/apt-get" <<'EOF'
+#!/bin/sh
+echo "$*" >>"$APT_LOG"
+case $1 in
+install) grep -q '^update' "$APT_LOG" ;;
+esac
+EOF
+printf '#!/bin/sh\necho 0\n' >"$T/bin/id"
+chmod +x "$T/bin/apt-get"
+ln -s "$(command -v env)" "$(command -v cat)" "$(command -v grep)" "$T/bin/"
+privileged()
+{
+    APT_LOG=$T/apt PATH=$T/bin sh tools/deps format && cat "$T/apt" && [ "$(wc -l <"$T/apt")" = 3 ] &&
+        sed -n 3p "$T/apt" | grep -q '^install .*--no-install-recommends clang-format$'
+}
+check "deps: installs what is missing when it may, after an update when it must" privileged
 finish

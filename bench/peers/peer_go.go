@@ -112,10 +112,10 @@ type bench struct {
 
 func main() {
 	benches := map[string]bench{
-		"submit":         {submit, 1000000, 1},
-		"submit-channel": {submitChannel, 1000000, 1},
+		"submit":         {submit, 300000, 1},
+		"submit-channel": {submitChannel, 500000, 1},
 		"chain":          {chain, 1000000, 0},
-		"fan":            {fan, 1000000, 0},
+		"fan":            {fan, 300000, 0},
 		"p2p":            {func(n int) { emit(n, 1) }, 1000000, 0},
 		"fanout":         {func(n int) { emit(n, 3) }, 500000, 0},
 	}

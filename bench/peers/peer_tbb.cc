@@ -84,10 +84,10 @@ void fan(tbb::task_arena &arena, uint64_t n)
 }
 
 struct { const char *name; void (*run)(tbb::task_arena &, uint64_t); int outside; uint64_t n; } const cases[] = {
-    {"submit-enqueue", submit_enqueue, 1, 1000000},
-    {"submit-group", submit_group, 1, 1000000},
-    {"chain", chain, 0, 2000000},
-    {"fan", fan, 0, 1000000},
+    {"submit-enqueue", submit_enqueue, 1, 500000},
+    {"submit-group", submit_group, 1, 500000},
+    {"chain", chain, 0, 1000000},
+    {"fan", fan, 0, 500000},
 };
 
 } // namespace

@@ -13,7 +13,9 @@
 #include <zmq.h>
 
 enum { SLOTS = 1024, MAX = 3 };
-typedef struct { uint64_t w[6]; } message_t;
+typedef struct {
+    uint64_t w[6];
+} message_t;
 
 static void *context;
 static uint64_t expected; /* messages per consumer */
@@ -67,7 +69,7 @@ int main(int argc, char **argv)
         return 2;
     }
     uint32_t consumers = strcmp(argv[1], "p2p") == 0 ? 1 : MAX;
-    uint64_t n = argc > 3 ? strtoull(argv[3], NULL, 10) : 300000, warm = n / 10;
+    uint64_t n = argc > 3 ? strtoull(argv[3], NULL, 10) : 200000, warm = n / 10;
     pthread_t threads[MAX];
     void *out[MAX];
     message_t m = {{0}};

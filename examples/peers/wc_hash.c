@@ -5,14 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct { char *word; size_t len, hash, count; } slot_t;
+typedef struct {
+    char *word;
+    size_t len, hash, count;
+} slot_t;
 static slot_t *slots;
 static size_t n_slots = 1 << 16, used;
 
 static slot_t *find(const char *word, size_t len, size_t hash)
 {
     size_t i = hash & (n_slots - 1);
-    while (slots[i].word && (slots[i].hash != hash || slots[i].len != len || memcmp(slots[i].word, word, len) != 0))
+    while (slots[i].word &&
+           (slots[i].hash != hash || slots[i].len != len || memcmp(slots[i].word, word, len) != 0))
         i = (i + 1) & (n_slots - 1);
     return &slots[i];
 }
@@ -42,7 +46,8 @@ static void add(const char *word, size_t len, size_t hash)
 static int by_count(const void *a, const void *b)
 {
     const slot_t *x = a, *y = b;
-    return x->count != y->count ? (x->count < y->count ? 1 : -1) : strcmp(x->word ? x->word : "", y->word ? y->word : "");
+    return x->count != y->count ? (x->count < y->count ? 1 : -1)
+                                : strcmp(x->word ? x->word : "", y->word ? y->word : "");
 }
 
 int main(int argc, char **argv)

@@ -155,10 +155,7 @@ static bool add_longs(gmk_ctx_t *c, shard_t *s, wc_batch_t *b)
 
 /* ---- the most frequent words -------------------------------------------------------------- */
 
-static uint64_t count_of(ref_t r)
-{
-    return r.entry ? r.entry->count : r.word->count;
-}
+static uint64_t count_of(ref_t r) { return r.entry ? r.entry->count : r.word->count; }
 
 static const uint8_t *bytes_of(ref_t r)
 {
@@ -257,7 +254,8 @@ static int emit_records(gmk_ctx_t *c, shard_t *s, const ref_t *refs, uint64_t n)
         wc_copy(r + 1, bytes_of(refs[i]), r->len);
         to += wc_record_bytes(r->len);
     }
-    gmk_task_t t = {.type = WC_REPORT, .flags = GMK_PRIO_0 | GMK_TASK_PAYLOAD_RC, .meta0 = WC_DATA, .meta1 = n};
+    gmk_task_t t = {
+        .type = WC_REPORT, .flags = GMK_PRIO_0 | GMK_TASK_PAYLOAD_RC, .meta0 = WC_DATA, .meta1 = n};
     t.payload_ptr = (uint64_t)(uintptr_t)payload;
     t.payload_len = (uint32_t)bytes;
     int rc = gmk_chan_emit(c, out, &t); /* never full: it has a slot for every message there can be */
@@ -338,5 +336,10 @@ static void fini(gmk_ctx_t *c)
 static const gmk_handler_reg_t handlers[] = {{.type = WC_COUNT, .fn = on_words, .name = "wc.count"}};
 
 gmk_module_t wc_count = {
-    .name = "wc.count", .version = 1, .handlers = handlers, .n_handlers = 1, .init = init, .fini = fini,
+    .name = "wc.count",
+    .version = 1,
+    .handlers = handlers,
+    .n_handlers = 1,
+    .init = init,
+    .fini = fini,
 };

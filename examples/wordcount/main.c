@@ -27,11 +27,11 @@ enum { PROGRESS_MS = 200, PROGRESS_AFTER = 5 }; /* no line in the first second *
 wc_config_t wc_config = {.chunk_bytes = 512 * 1024, .top = 20};
 
 typedef struct options {
-    const char *file;    /* "-" = standard input */
-    const char *trace;   /* NULL = none */
+    const char *file;  /* "-" = standard input */
+    const char *trace; /* NULL = none */
     bool metrics;
     uint32_t workers;
-    uint64_t memory;     /* bytes of arena */
+    uint64_t memory; /* bytes of arena */
 } options_t;
 
 typedef struct program {
@@ -43,7 +43,7 @@ typedef struct program {
     int event;           /* eventfd: something below has changed */
     atomic_bool wants_input, finished;
     int read_errno, code;
-    char *result;        /* what report has written */
+    char *result; /* what report has written */
     size_t result_size, result_room;
 } program_t;
 
@@ -161,7 +161,8 @@ static void parse_options(options_t *o, int argc, char **argv)
         case 'w': o->workers = (uint32_t)number("--workers", optarg, 1, GMK_MAX_WORKERS); break;
         case 'm': o->memory = number("--memory", optarg, 16, 1048576) << 20; break;
         case 'c':
-            wc_config.chunk_bytes = (uint32_t)number("--chunk", optarg, 16, 67108864) + WC_CHUNK_HEAD + WC_CHUNK_PAD;
+            wc_config.chunk_bytes = (uint32_t)number("--chunk", optarg, 16, 67108864) + WC_CHUNK_HEAD +
+                                    WC_CHUNK_PAD;
             break;
         case 't': o->trace = optarg; break;
         case 'M': o->metrics = true; break;
@@ -253,7 +254,8 @@ static int wait_for_end(program_t *p)
 
     while (code == GMK_OK && !atomic_load(&p->finished)) {
         bool wants = atomic_load(&p->wants_input);
-        struct pollfd fds[2] = {{.fd = p->event, .events = POLLIN}, {.fd = wants ? p->input : -1, .events = POLLIN}};
+        struct pollfd fds[2] = {{.fd = p->event, .events = POLLIN},
+                                {.fd = wants ? p->input : -1, .events = POLLIN}};
         int n = poll(fds, 2, period);
         uint64_t events;
         if (n > 0 && fds[0].revents && read(p->event, &events, sizeof(events)) < 0 && errno != EINTR)
@@ -300,7 +302,8 @@ static int write_outputs(program_t *p, int code)
 {
     int status = code == GMK_OK ? 0 : explain(p, code);
 
-    if (status == 0 && (fwrite(p->result, 1, p->result_size, stdout) != p->result_size || fflush(stdout) != 0))
+    if (status == 0 &&
+        (fwrite(p->result, 1, p->result_size, stdout) != p->result_size || fflush(stdout) != 0))
         status = complain("standard output", strerror(errno));
     if (p->opt.trace && write_trace(p) != 0)
         status = EXIT_TROUBLE;

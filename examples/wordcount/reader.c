@@ -23,10 +23,7 @@ static struct {
     uint32_t bytes_read; /* metric */
 } reader;
 
-static bool is_letter(uint8_t b)
-{
-    return (uint8_t)((b | 0x20) - 'a') < 26;
-}
+static bool is_letter(uint8_t b) { return (uint8_t)((b | 0x20) - 'a') < 26; }
 
 static void end_with(uint64_t kind, uint64_t value)
 {
@@ -35,10 +32,7 @@ static void end_with(uint64_t kind, uint64_t value)
     reader.last_value = value;
 }
 
-static void fail(int code)
-{
-    end_with(WC_FAILED, (uint64_t)(int64_t)code);
-}
+static void fail(int code) { end_with(WC_FAILED, (uint64_t)(int64_t)code); }
 
 /* A chunk with room for at least `text` bytes and one more. */
 static wc_chunk_t *new_chunk(gmk_ctx_t *c, uint64_t text, uint64_t *room)
@@ -121,7 +115,8 @@ static int fill(gmk_ctx_t *c)
         fail(GMK_ALLOC_FAIL);
     while (!reader.ready && !reader.ended) {
         wc_chunk_t *chunk = reader.filling;
-        int64_t n = wc_config.io.read(wc_config.io.arg, wc_text(chunk) + chunk->len, reader.room - chunk->len);
+        int64_t n = wc_config.io.read(wc_config.io.arg, wc_text(chunk) + chunk->len,
+                                      reader.room - chunk->len);
         if (n == WC_LATER)
             return WC_LATER;
         if (n < 0) {
@@ -206,5 +201,10 @@ static const gmk_handler_reg_t handlers[] = {
 };
 
 gmk_module_t wc_reader = {
-    .name = "wc.reader", .version = 1, .handlers = handlers, .n_handlers = 1, .init = init, .fini = fini,
+    .name = "wc.reader",
+    .version = 1,
+    .handlers = handlers,
+    .n_handlers = 1,
+    .init = init,
+    .fini = fini,
 };

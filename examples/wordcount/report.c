@@ -65,7 +65,8 @@ static void put_count(writer_t *w, uint64_t count)
 
 static bool before(const list_t *a, const list_t *b)
 {
-    const wc_record_t *x = (const wc_record_t *)(const void *)a->at, *y = (const wc_record_t *)(const void *)b->at;
+    const wc_record_t *x = (const wc_record_t *)(const void *)a->at,
+                      *y = (const wc_record_t *)(const void *)b->at;
 
     if (x->count != y->count)
         return x->count > y->count;
@@ -170,4 +171,5 @@ static const gmk_handler_reg_t handlers[] = {
     {.type = WC_TROUBLE, .fn = on_trouble, .name = "wc.trouble"},
 };
 
-gmk_module_t wc_report = {.name = "wc.report", .version = 1, .handlers = handlers, .n_handlers = 2, .init = init};
+gmk_module_t wc_report = {
+    .name = "wc.report", .version = 1, .handlers = handlers, .n_handlers = 2, .init = init};

@@ -14,14 +14,15 @@
 #include "wc.h"
 
 #define INDEX_SLOTS 4096u /* a shard; a power of two above WC_BATCH_ENTRIES */
-_Static_assert(INDEX_SLOTS > WC_BATCH_ENTRIES + WC_BATCH_ENTRIES / 4, "a probe always finds a free slot soon");
+_Static_assert(INDEX_SLOTS > WC_BATCH_ENTRIES + WC_BATCH_ENTRIES / 4,
+               "a probe always finds a free slot soon");
 
 typedef struct tokenizer {
     gmk_ctx_t *ctx;
     wc_chunk_t *chunk;
-    uint16_t *index;                   /* INDEX_SLOTS a shard: entry number + 1, 0 = free */
-    wc_batch_t *words[WC_MAX_SHARDS];  /* the open batch of each shard */
-    wc_batch_t *longs[WC_MAX_SHARDS];  /* the open batch of long words, when there is one */
+    uint16_t *index;                  /* INDEX_SLOTS a shard: entry number + 1, 0 = free */
+    wc_batch_t *words[WC_MAX_SHARDS]; /* the open batch of each shard */
+    wc_batch_t *longs[WC_MAX_SHARDS]; /* the open batch of long words, when there is one */
 } tokenizer_t;
 
 static gmk_chan_t outs[WC_MAX_SHARDS];
@@ -32,7 +33,7 @@ static const uint64_t keep[9] = {
     0, 0xff, 0xffff, 0xffffff, 0xffffffff, 0xffffffffff, 0xffffffffffff, 0xffffffffffffff, ~(uint64_t)0,
 };
 
-#define EACH(b) ((uint64_t)(b) * 0x0101010101010101u) /* the byte b in all eight places */
+#define EACH(b) ((uint64_t)(b)*0x0101010101010101u) /* the byte b in all eight places */
 
 static inline uint64_t load8(const uint8_t *p)
 {
@@ -297,5 +298,9 @@ static int init(gmk_ctx_t *c)
 static const gmk_handler_reg_t handlers[] = {{.type = WC_TOKENIZE, .fn = on_chunk, .name = "wc.tokenize"}};
 
 gmk_module_t wc_tokenize = {
-    .name = "wc.tokenize", .version = 1, .handlers = handlers, .n_handlers = 1, .init = init,
+    .name = "wc.tokenize",
+    .version = 1,
+    .handlers = handlers,
+    .n_handlers = 1,
+    .init = init,
 };

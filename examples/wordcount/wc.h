@@ -69,8 +69,8 @@ extern gmk_module_t wc_report, wc_count, wc_tokenize, wc_reader;
 typedef struct wc_chunk {
     struct wc_batch *unsent; /* tokenize's: batches whose channel was full */
     uint64_t len;
-    uint32_t tokenized;      /* tokenize's: the text is done, the batches are being sent */
-    uint32_t failed;         /* tokenize's: an allocation failed */
+    uint32_t tokenized; /* tokenize's: the text is done, the batches are being sent */
+    uint32_t failed;    /* tokenize's: an allocation failed */
     uint8_t reserved[40];
 } wc_chunk_t;
 
@@ -105,10 +105,10 @@ typedef struct wc_long {
 typedef struct wc_batch {
     struct wc_batch *next; /* tokenize's */
     uint32_t shard;
-    uint32_t n;            /* entries, or 0: long words */
-    uint32_t closes;       /* the last batch of its chunk for its shard */
+    uint32_t n;      /* entries, or 0: long words */
+    uint32_t closes; /* the last batch of its chunk for its shard */
     uint32_t reserved;
-    uint64_t used;         /* bytes of long words */
+    uint64_t used; /* bytes of long words */
 } wc_batch_t;
 
 #define WC_WORDS_SLOTS 32u /* batches in flight, a shard */
@@ -130,7 +130,10 @@ typedef struct wc_record { /* followed by the word, padded to a multiple of 8 */
     uint64_t len;
 } wc_record_t;
 
-static inline uint64_t wc_record_bytes(uint64_t len) { return sizeof(wc_record_t) + ((len + 7) & ~(uint64_t)7); }
+static inline uint64_t wc_record_bytes(uint64_t len)
+{
+    return sizeof(wc_record_t) + ((len + 7) & ~(uint64_t)7);
+}
 
 /* ---- shared little things ----------------------------------------------------------------- */
 
@@ -143,10 +146,7 @@ static inline uint64_t wc_hash(uint64_t lo, uint64_t hi)
     return h * 0xff51afd7ed558ccdu;
 }
 
-static inline uint32_t wc_shard(uint64_t hash)
-{
-    return (uint32_t)(hash >> 60) & (wc_config.shards - 1);
-}
+static inline uint32_t wc_shard(uint64_t hash) { return (uint32_t)(hash >> 60) & (wc_config.shards - 1); }
 
 static inline void wc_copy(void *restrict to, const void *restrict from, uint64_t n)
 {

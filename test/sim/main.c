@@ -16,10 +16,15 @@ struct entry {
     void (*fn)(void *);
     const char *expect;
     const char *text;
+    bool kernel;
 };
 
-#define ENTRY(name, expect, text) {#name, scn_##name, expect, text},
-static const struct entry table[] = {SIM_SCENARIOS(ENTRY)};
+/* So many seeds of a range make one for a scenario around a kernel. */
+#define KERNEL_SHARE 8u
+
+#define ENTRY(name, expect, text) {#name, scn_##name, expect, text, false},
+#define KERNEL_ENTRY(name, expect, text) {#name, scn_##name, expect, text, true},
+static const struct entry table[] = {SIM_SCENARIOS(ENTRY) SIM_KERNEL_SCENARIOS(KERNEL_ENTRY)};
 #define N_SCENARIOS (sizeof table / sizeof table[0])
 
 static struct {
@@ -89,7 +94,8 @@ static bool replays(const struct entry *s, uint64_t seed, const sim_result_t *r)
 
 static bool run_seeds(const struct entry *s, struct tally *t)
 {
-    for (uint64_t seed = cfg.first; seed <= cfg.last; seed++) {
+    uint64_t last = s->kernel ? cfg.first + (cfg.last - cfg.first) / KERNEL_SHARE : cfg.last;
+    for (uint64_t seed = cfg.first; seed <= last; seed++) {
         sim_result_t r;
         bool passed = sim_run(seed, s->fn, NULL, &r);
         t->seeds++;

@@ -37,8 +37,36 @@
     X(mpmc, NULL, "every item through a ring once, each producer's in order")                    \
     X(mpsc, NULL, "every node through a queue once, each producer's in order")
 
+/* Scenarios around a whole kernel: longer, so they run over fewer seeds. */
+#define SIM_KERNEL_SCENARIOS(X)                                                                   \
+    X(queues, NULL, "local queues, stealing and overflow: every task once")                       \
+    X(credits, NULL, "exactly task_max tasks are accepted at a time")                             \
+    X(parking, NULL, "workers park and are woken from outside; drains")                           \
+    X(yields, NULL, "yields, phases and their limit")                                             \
+    X(retries, NULL, "backoff, the retry limit, poison and reset")                                \
+    X(timers, NULL, "timers fire in order, not early, not late; ticks")                           \
+    X(mailbox, NULL, "an ordered mailbox: several emitters, priorities, yields, retries")         \
+    X(boost, NULL, "a message of priority 0 hurries its mailbox on")                              \
+    X(fanout, NULL, "lossless fan-out: all in the same order, each once")                         \
+    X(lossy, NULL, "lossy channels shed, newest or oldest, and report it")                        \
+    X(waiters, NULL, "handlers wait for credits, through two channels")                           \
+    X(emit_wait, NULL, "ports wait for credits, and time out")                                    \
+    X(replay, NULL, "late subscribers read what is kept; payloads live as long")                  \
+    X(degrade, NULL, "a slow subscriber loses messages and is told")                              \
+    X(churn, NULL, "channels and subscriptions end under fire")                                   \
+    X(takeover, NULL, "one subscriber after the other, in order")                                 \
+    X(modules, NULL, "a module is loaded and unloaded under fire")                                \
+    X(faults, NULL, "handlers crash, and nobody else notices")                                    \
+    X(watchdog, NULL, "workers hang and are replaced; every task still runs once")                \
+    X(halt_loaded, NULL, "a halt accounts for all that is left")                                  \
+    X(exchange, NULL, "blocks and payloads allocated here and freed there")                       \
+    X(deterministic, NULL, "one hash, whatever the schedule and the number of workers")           \
+    X(wide, NULL, "workers of four lanes: scalar, warp and block tasks")                          \
+    X(mixed, NULL, "a bit of everything at once")
+
 #define SIM_DECLARE(name, expect, text) void scn_##name(void *arg);
 SIM_SCENARIOS(SIM_DECLARE)
+SIM_KERNEL_SCENARIOS(SIM_DECLARE)
 #undef SIM_DECLARE
 
 /* Starts n threads fn(&args[i]) and joins them. */
