@@ -121,10 +121,19 @@ static void stop_keeping(gmk_core_t *k, uint32_t place)
     gmk_fence(GMK_SEQ, GMK_KERNEL);
 }
 
+/* Work came soon after the worker had given up: next time it spins for twice as long as that took. */
+static void learn_gap(gmk_worker_t *w, uint64_t began)
+{
+    uint64_t gap = gmk_hal_now_ns() - began, most = w->front.core->spin_ns;
+    if (gap < most && w->spin_ns < 2 * gap)
+        w->spin_ns = (uint32_t)(2 * gap < most ? 2 * gap : most);
+}
+
 void gmk_idle_park(gmk_worker_t *w, bool (*visible)(gmk_worker_t *w))
 {
     gmk_core_t *k = w->front.core;
     uint32_t place = w->self;
+    uint64_t began = gmk_hal_now_ns();
     if (spin(w, visible))
         return;
     (void)gmk_or64(&k->idle.mask[place >> 6], (uint64_t)1 << (place & 63), GMK_ACQ_REL, GMK_KERNEL);
@@ -138,6 +147,8 @@ void gmk_idle_park(gmk_worker_t *w, bool (*visible)(gmk_worker_t *w))
             gmk_hal_park_wake(&k->drain_park);
         woken = gmk_hal_park_wait(&w->park, timeout);
     }
+    if (woken)
+        learn_gap(w, began);
     stop_keeping(k, place);
     if (!unmask(k, place) && !woken)
         (void)gmk_hal_park_wait(&w->park, GMK_HAL_FOREVER); /* a waker was faster: its token is ours */

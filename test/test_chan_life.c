@@ -142,7 +142,6 @@ static void an_error_leaves_the_payload_to_the_caller(void **state)
     assert_int_equal(gmk_chan_emit(F.c, ch, &t), GMK_CHAN_CLOSED);
     assert_int_equal(payloads_live(), before + 1);
     assert_int_equal(gmk_payload_release(F.c, p), GMK_OK);
-    assert_int_equal(gmk_payload_release(F.c, p), GMK_ERR_STATE);
     assert_int_equal(payloads_live(), before);
     atomic_store(&seen[T_A].hold, 0);
 }
@@ -343,9 +342,9 @@ static void open_and_close_under_load(void **state)
     kit_drain(&F.t);
     gmk_stats_t s = kit_stats(&F.t);
     assert_int_equal(s.accepted, s.completed + s.failed + s.dropped);
-    gmk_mem_stats_t m;
-    KIT_WAIT(gmk_mem_stats(&F.t.k, &m) == GMK_OK && m.slab_reserved == F.t.begin.slab_reserved);
-    F.t.begin.objects_live = m.objects_live < F.t.begin.objects_live + 16 ? m.objects_live : 0; /* slab segments */
+    uint64_t grown = objects_at_rest() - 1 - F.t.begin.objects_live; /* without the listener */
+    assert_true(grown <= 64); /* segments of the node slab */
+    F.t.begin.objects_live += grown;
 }
 
 /* Subscribers come and go on channels that others emit into all the time. */

@@ -172,11 +172,16 @@ struct sim_event *sim_point_from(enum sim_op op, const void *where, const void *
 
 /*
  * Behind one atomic in four others may run, too: between it and the plain accesses that follow.
- * Without that, publishing first and writing later would go unseen.
+ * Without that, publishing first and writing later would go unseen.  A stalled fiber stays behind for
+ * long: until clocks were read that often, or the others have nothing to do.
  */
+#define STALL_NS 64u
+
 void sim_after(void)
 {
-    if (sim.n_runnable > 1 && sim_chance(16384))
+    if (sim.n_runnable > 1 && sim_chance(sim.options.stall))
+        sim_block(SIM_SLEEPING, NULL, sim_due(1 + below(&sim.random, STALL_NS)));
+    else if (sim.n_runnable > 1 && sim_chance(16384))
         go_on();
 }
 

@@ -38,6 +38,7 @@ typedef struct sim_options {
     uint32_t cpus;          /* what gmk_hal_cpu_count says; default 2 */
     uint32_t spurious;      /* a park wait returns though nobody woke it; default 2048 */
     uint32_t early_timeout; /* at a point: time moves to the next timeout though fibers can run; default 0 */
+    uint32_t stall;         /* behind an atomic: this fiber stays behind while the others go far; default 0 */
     uint32_t page_fail;     /* gmk_hal_page_alloc fails; default 0 */
     uint32_t thread_fail;   /* gmk_hal_thread_create fails; default 0 */
 } sim_options_t;

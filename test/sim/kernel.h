@@ -29,6 +29,7 @@ static inline uint32_t scn_workers(void) { return 1 + sim_rand(3); }
 static inline gmk_boot_cfg_t scn_cfg(uint32_t workers)
 {
     sim_options()->max_steps = 200000;
+    sim_options()->stall = sim_rand(2) == 0 ? 0 : 32;
     return (gmk_boot_cfg_t){.arena_size = (uint64_t)3 << 20,
                             .n_workers = workers,
                             .n_types = 16,
