@@ -211,23 +211,35 @@ static bool is_bound(gmk_channel_t *c)
     return false;
 }
 
-/* Task nodes for deliveries that run in parallel and may yield, retry or wait. */
+static int grow_nodes(gmk_core_t *k, uint32_t n)
+{
+    void *segment = gmk_heap_alloc(&k->heap, NULL, n * gmk_slab_object_bytes(&k->nodes));
+    if (segment == NULL)
+        return GMK_ALLOC_FAIL;
+    if (gmk_slab_add_segment(&k->nodes, segment, n) < 0) {
+        gmk_heap_free(&k->heap, NULL, segment);
+        return GMK_ERR_LIMIT;
+    }
+    return GMK_OK;
+}
+
+/*
+ * Task nodes for deliveries that run in parallel and may yield, retry or wait.  A slab has few
+ * segments, so it grows by a quarter where there is memory for that.
+ */
 static int reserve_nodes(gmk_core_t *k, gmk_mailbox_t *m, uint32_t n)
 {
+    uint32_t quarter = (uint32_t)(gmk_slab_capacity(&k->nodes) / 4);
+    int rc = GMK_OK;
     if (!gmk_slab_reserve(&k->nodes, n)) {
-        size_t bytes = n * gmk_slab_object_bytes(&k->nodes);
-        void *segment = gmk_heap_alloc(&k->heap, NULL, bytes);
-        if (segment == NULL)
-            return GMK_ALLOC_FAIL;
-        if (gmk_slab_add_segment(&k->nodes, segment, n) < 0) {
-            gmk_heap_free(&k->heap, NULL, segment);
-            return GMK_ERR_LIMIT;
-        }
-        if (!gmk_slab_reserve(&k->nodes, n))
-            return GMK_ALLOC_FAIL;
+        rc = n < quarter ? grow_nodes(k, quarter) : GMK_ALLOC_FAIL;
+        if (rc == GMK_ALLOC_FAIL)
+            rc = grow_nodes(k, n);
+        if (rc == GMK_OK && !gmk_slab_reserve(&k->nodes, n))
+            rc = GMK_ALLOC_FAIL;
     }
-    m->reserved = n;
-    return GMK_OK;
+    m->reserved = rc == GMK_OK ? n : 0;
+    return rc;
 }
 
 static void mailbox_free(gmk_core_t *k, gmk_mailbox_t *m)

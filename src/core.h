@@ -139,7 +139,7 @@ enum { GMK_TYPE_POISONED = 1, GMK_TYPE_BUDGET = 2, GMK_TYPE_UNTIMED = 4 };
 /* One entry of the dispatch table.  Everything but `fn` is written before fn is published. */
 typedef struct gmk_type {
     _Alignas(GMK_CACHE_LINE) gmk_a64_t fn; /* the handler's address, 0 = none registered */
-    uint32_t flags;                        /* GMK_HANDLER_* */
+    gmk_a32_t flags;                       /* GMK_HANDLER_*; also read while the type is being registered */
     uint32_t max_yields, max_retries;
     gmk_a32_t level;                       /* trace level of its module */
     uint64_t budget_ns;

@@ -142,7 +142,8 @@ static void push_emitted(struct gmk_det *d, gmk_det_item_t *i)
 
 static bool takes_deterministic(const gmk_core_t *k, uint32_t type)
 {
-    return (k->types[type].flags & (GMK_HANDLER_DETERMINISTIC | GMK_HANDLER_DET_PARALLEL)) != 0;
+    uint32_t flags = gmk_load32(&k->types[type].flags, GMK_RLX, GMK_KERNEL);
+    return (flags & (GMK_HANDLER_DETERMINISTIC | GMK_HANDLER_DET_PARALLEL)) != 0;
 }
 
 int gmk_det_input(gmk_front_t *f, const gmk_task_t *t, uint32_t chan, uint32_t tick)
@@ -520,7 +521,7 @@ static uint32_t prepare(gmk_front_t *f, uint64_t tick)
 
 static bool parallel(const gmk_core_t *k, uint32_t type)
 {
-    return (k->types[type].flags & GMK_HANDLER_DET_PARALLEL) != 0;
+    return (gmk_load32(&k->types[type].flags, GMK_RLX, GMK_KERNEL) & GMK_HANDLER_DET_PARALLEL) != 0;
 }
 
 /* Queues tokens for other workers; never more than one per worker at a time. */

@@ -118,24 +118,23 @@ static void fire_timers(gmk_worker_t *w)
 
 /*
  * Groups the batch by type, stable, and puts WARP tasks behind the SCALAR ones and BLOCK tasks
- * last.
+ * last.  A type may be registered meanwhile: each task's kind is looked up once.
  */
-static uint32_t kind_of(const gmk_core_t *k, const gmk_task_t *t)
+static uint8_t kind_of(const gmk_core_t *k, const gmk_task_t *t)
 {
-    uint32_t flags = (t->flags & GMK_TASK_INTERNAL) != 0 ? 0 : k->types[t->type].flags;
+    uint32_t flags = (t->flags & GMK_TASK_INTERNAL) != 0 ? 0 : gmk_load32(&k->types[t->type].flags, GMK_RLX, GMK_KERNEL);
     return (flags & GMK_HANDLER_BLOCK) != 0 ? 2 : (flags & GMK_HANDLER_WARP) != 0 ? 1 : 0;
 }
 
-static uint32_t append_kind(gmk_worker_t *w, uint32_t kind, uint32_t at)
+static uint32_t append_kind(gmk_worker_t *w, const uint8_t *kinds, uint32_t kind, uint32_t at)
 {
     uint64_t taken = 0;
     for (uint32_t i = 0; i < w->n; i++) {
         const gmk_task_t *t = &w->batch[i].task;
-        if ((taken >> i & 1) != 0 || kind_of(w->front.core, t) != kind)
+        if ((taken >> i & 1) != 0 || kinds[i] != kind)
             continue;
         for (uint32_t j = i; j < w->n; j++)
-            if ((taken >> j & 1) == 0 && w->batch[j].task.type == t->type &&
-                kind_of(w->front.core, &w->batch[j].task) == kind) {
+            if ((taken >> j & 1) == 0 && w->batch[j].task.type == t->type && kinds[j] == kind) {
                 w->order[at++] = (uint8_t)j;
                 taken |= (uint64_t)1 << j;
             }
@@ -156,9 +155,12 @@ static void group(gmk_worker_t *w)
         w->n_warp = 0;
         return;
     }
-    w->n_scalar = append_kind(w, 0, 0);
-    w->n_warp = append_kind(w, 1, w->n_scalar) - w->n_scalar;
-    (void)append_kind(w, 2, w->n_scalar + w->n_warp);
+    uint8_t kinds[GMK_BATCH_MAX];
+    for (uint32_t i = 0; i < w->n; i++)
+        kinds[i] = kind_of(w->front.core, &w->batch[i].task);
+    w->n_scalar = append_kind(w, kinds, 0, 0);
+    w->n_warp = append_kind(w, kinds, 1, w->n_scalar) - w->n_scalar;
+    (void)append_kind(w, kinds, 2, w->n_scalar + w->n_warp);
 }
 
 uint32_t gmk_gather(gmk_worker_t *w)

@@ -85,7 +85,8 @@ static void let_finish(gmk_core_t *k, uint64_t timeout_ns)
     (void)gmk_add32(&k->drainers, 1, GMK_ACQ_REL, GMK_KERNEL);
     gmk_fence(GMK_SEQ, GMK_KERNEL); /* pairs with the heavy fence of a worker that parks */
     while (!all_at_rest(k) && spent < timeout_ns / 2) {
-        (void)gmk_hal_park_wait(&k->drain_park, DRAIN_LOOK_NS);
+        uint64_t left = timeout_ns / 2 - spent;
+        (void)gmk_hal_park_wait(&k->drain_park, left < DRAIN_LOOK_NS ? left : DRAIN_LOOK_NS);
         spent = gmk_hal_now_ns() - start;
     }
     (void)gmk_sub32(&k->drainers, 1, GMK_ACQ_REL, GMK_KERNEL);

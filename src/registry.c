@@ -86,7 +86,7 @@ static int type_set(gmk_core_t *k, const gmk_handler_reg_t *h, uint32_t module)
         gmk_hist_init(&ty->run[i]);
     gmk_hal_memset(ty->fail_at, 0, k->poison_failures * sizeof(gmk_a64_t));
     type_name(ty, h);
-    ty->flags = h->flags;
+    gmk_store32(&ty->flags, h->flags, GMK_RLX, GMK_KERNEL);
     ty->max_yields = h->max_yields != 0 ? h->max_yields : GMK_DEFAULT_MAX_YIELDS;
     ty->max_retries = h->max_retries != 0 ? h->max_retries : GMK_DEFAULT_MAX_RETRIES;
     ty->budget_ns = h->budget_ns;

@@ -76,7 +76,8 @@ static bool condemn(gmk_worker_t *w, gmk_rescue_t *r)
         r->has_next = gmk_xchg32(&w->has_next, 0, GMK_ACQ_REL, GMK_KERNEL);
         if (r->has_next != 0)
             r->next = w->next[w->flip].task;
-        gmk_store32(&w->rescued, (1 + r->from) | (r->has_next != 0 ? GMK_RESCUED_NEXT : 0), GMK_REL, GMK_KERNEL);
+        uint32_t decision = (1 + r->from) | (r->has_next != 0 ? GMK_RESCUED_NEXT : 0);
+        gmk_store32(&w->rescued, decision, GMK_REL, GMK_KERNEL);
         return true;
     }
     /* It has just finished the batch: let it go on, unless it has seen the flag and is leaving. */

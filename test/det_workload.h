@@ -100,10 +100,12 @@ static const gmk_chan_decl_t det_channels[] = {
 };
 
 #define DET_MODULE                                                                                           \
-    {.name = "det", .handlers = det_handlers, .n_handlers = sizeof det_handlers / sizeof det_handlers[0],    \
-     .channels = det_channels, .n_channels = sizeof det_channels / sizeof det_channels[0]}
+    {                                                                                                        \
+        .name = "det", .handlers = det_handlers, .n_handlers = sizeof det_handlers / sizeof det_handlers[0], \
+        .channels = det_channels, .n_channels = sizeof det_channels / sizeof det_channels[0]                 \
+    }
 
-/* Hands in the input, some of it with a payload, all before the first tick.  Returns 0, or the first error. */
+/* Hands in the input, some of it with a payload, before the first tick.  Returns 0, or the first error. */
 static inline int det_input(gmk_kernel_t *k)
 {
     gmk_port_t port;

@@ -128,10 +128,7 @@ static inline gmk_type_stats_t kit_type(kit_t *t, uint32_t type)
     return s;
 }
 
-static inline void kit_drain(kit_t *t)
-{
-    assert_int_equal(gmk_drain(&t->k, KIT_PATIENCE), GMK_OK);
-}
+static inline void kit_drain(kit_t *t) { assert_int_equal(gmk_drain(&t->k, KIT_PATIENCE), GMK_OK); }
 
 /* Every accepted delivery has exactly one outcome, but for `later` that wait for a time or a tick. */
 static inline void kit_conserved(kit_t *t, uint64_t later)
@@ -166,10 +163,7 @@ static inline gmk_task_t kit_task(uint32_t type, const void *arg)
     return (gmk_task_t){.type = type, .meta0 = (uint64_t)(uintptr_t)arg};
 }
 
-static inline void *kit_arg(const gmk_ctx_t *c)
-{
-    return (void *)(uintptr_t)c->task->meta0;
-}
+static inline void *kit_arg(const gmk_ctx_t *c) { return (void *)(uintptr_t)c->task->meta0; }
 
 static inline void kit_submit(kit_t *t, uint32_t type, const void *arg)
 {
@@ -204,10 +198,7 @@ static inline void kit_gate_shut(kit_t *t, kit_gate_t *g, uint32_t type, uint32_
     }
 }
 
-static inline void kit_gate_open(kit_gate_t *g)
-{
-    atomic_store(&g->open, 1);
-}
+static inline void kit_gate_open(kit_gate_t *g) { atomic_store(&g->open, 1); }
 
 /* ---- what arrives on sys.dropped and sys.error -------------------------------------------- */
 

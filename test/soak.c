@@ -105,20 +105,17 @@ static int work_run(gmk_ctx_t *c)
 {
     const gmk_task_t *t = c->task;
     uint64_t v = mix(t->meta0);
-    gmk_task_t child = {.type = v & 1 ? T_WORK : T_DEEP, .flags = (uint16_t)(v >> 1 & GMK_PRIO_MASK), .meta0 = v};
+    gmk_task_t child = {
+        .type = v & 1 ? T_WORK : T_DEEP, .flags = (uint16_t)(v >> 1 & GMK_PRIO_MASK), .meta0 = v};
     if (t->meta1 != 0 && atomic_load(&stop) == 0) {
         child.meta1 = t->meta1 - 1;
         (void)gmk_emit(c, &child);
     }
     switch (v >> 8 & 31) {
-    case 0:
-        return t->yield_count < 3 ? gmk_yield(c) : GMK_OK;
-    case 1:
-        return t->retry_count < 2 ? GMK_RETRY : GMK_OK;
-    case 2:
-        return GMK_FAIL(v & 255);
-    case 3:
-        return (v >> 20 & 7) == 0 ? fault() : GMK_OK;
+    case 0: return t->yield_count < 3 ? gmk_yield(c) : GMK_OK;
+    case 1: return t->retry_count < 2 ? GMK_RETRY : GMK_OK;
+    case 2: return GMK_FAIL(v & 255);
+    case 3: return (v >> 20 & 7) == 0 ? fault() : GMK_OK;
     case 4:
         child.meta1 = 0;
         (void)gmk_emit_after(c, &child, v >> 13 & 0xfffff);
@@ -128,11 +125,10 @@ static int work_run(gmk_ctx_t *c)
         (void)gmk_emit_at(c, &child, gmk_tick(c) + 1);
         return GMK_OK;
     case 6:
-        return send(c, chan[C_P2P], v) == GMK_CHAN_FULL && atomic_load(&stop) == 0 ? gmk_chan_wait(c, chan[C_P2P], 1)
-                                                                                  : GMK_OK;
-    case 7:
-        (void)send(c, chan[v % C_COUNT], v);
-        return GMK_OK;
+        return send(c, chan[C_P2P], v) == GMK_CHAN_FULL && atomic_load(&stop) == 0
+                 ? gmk_chan_wait(c, chan[C_P2P], 1)
+                 : GMK_OK;
+    case 7: (void)send(c, chan[v % C_COUNT], v); return GMK_OK;
     case 8: {
         char *p = gmk_alloc(c, 1 + (v >> 13 & 4095)), *q = gmk_bump(c, 100);
         if (p != NULL && q != NULL)
@@ -140,8 +136,7 @@ static int work_run(gmk_ctx_t *c)
         gmk_free(c, p);
         return GMK_OK;
     }
-    default:
-        return GMK_OK;
+    default: return GMK_OK;
     }
 }
 
@@ -195,9 +190,9 @@ static int letter_run(gmk_ctx_t *c)
 }
 
 static const gmk_handler_reg_t handlers[] = {
-    {.type = T_WORK, .fn = work_run},         {.type = T_DEEP, .fn = work_run},
-    {.type = T_ORDERED, .fn = ordered_run},   {.type = T_PARALLEL, .fn = parallel_run},
-    {.type = T_PINNED, .fn = pinned_run},     {.type = T_SLOW, .fn = slow_run},
+    {.type = T_WORK, .fn = work_run},       {.type = T_DEEP, .fn = work_run},
+    {.type = T_ORDERED, .fn = ordered_run}, {.type = T_PARALLEL, .fn = parallel_run},
+    {.type = T_PINNED, .fn = pinned_run},   {.type = T_SLOW, .fn = slow_run},
     {.type = T_LETTER, .fn = letter_run},
 };
 
@@ -207,9 +202,16 @@ static int open_all(gmk_ctx_t *c)
         [C_P2P] = {.name = "soak.p2p", .slots = 64},
         [C_FAN] = {.name = "soak.fan", .mode = GMK_FANOUT, .slots = 256},
         [C_REPLAY] = {.name = "soak.replay", .mode = GMK_FANOUT, .slots = 128, .replay = 64},
-        [C_LOSSY] = {.name = "soak.lossy", .mode = GMK_FANOUT, .guarantee = GMK_LOSSY, .slots = 32,
+        [C_LOSSY] = {.name = "soak.lossy",
+                     .mode = GMK_FANOUT,
+                     .guarantee = GMK_LOSSY,
+                     .slots = 32,
                      .flags = GMK_CHAN_DROP_OLDEST},
-        [C_DEGRADE] = {.name = "soak.degrade", .mode = GMK_FANOUT, .slots = 32, .replay = 32, .flags = GMK_CHAN_DEGRADE},
+        [C_DEGRADE] = {.name = "soak.degrade",
+                       .mode = GMK_FANOUT,
+                       .slots = 32,
+                       .replay = 32,
+                       .flags = GMK_CHAN_DEGRADE},
     };
     static const struct {
         uint32_t chan;
@@ -266,21 +268,11 @@ static void *produce(void *arg)
                                 .meta0 = v + i,
                                 .meta1 = v >> 50 & 7};
         switch (v >> 56 & 7) {
-        case 0:
-            (void)gmk_submit_n(&kernel, t, 8);
-            break;
-        case 1:
-            (void)gmk_emit_n(c, t, 8);
-            break;
-        case 2:
-            (void)gmk_submit_after(&kernel, t, v >> 30 & 0xfffff);
-            break;
-        case 3:
-            (void)gmk_chan_emit_wait(c, chan[C_P2P], &(gmk_task_t){.meta0 = v}, MS);
-            break;
-        case 4:
-            nap(20000);
-            break;
+        case 0: (void)gmk_submit_n(&kernel, t, 8); break;
+        case 1: (void)gmk_emit_n(c, t, 8); break;
+        case 2: (void)gmk_submit_after(&kernel, t, v >> 30 & 0xfffff); break;
+        case 3: (void)gmk_chan_emit_wait(c, chan[C_P2P], &(gmk_task_t){.meta0 = v}, MS); break;
+        case 4: nap(20000); break;
         default:
             for (uint32_t i = 0; i < 4; i++)
                 (void)send(c, chan[(v + i) % C_COUNT], v + i);
@@ -298,8 +290,11 @@ static int guest_run(gmk_ctx_t *c)
 static const gmk_handler_reg_t guest_handlers[] = {{.type = T_GUEST, .fn = guest_run}};
 static const gmk_chan_decl_t guest_channels[] = {
     {.name = "soak.guest", .direction = GMK_CONSUMES, .handler = T_GUEST, .slots = 32}};
-static gmk_module_t guest = {
-    .name = "guest", .handlers = guest_handlers, .n_handlers = 1, .channels = guest_channels, .n_channels = 1};
+static gmk_module_t guest = {.name = "guest",
+                             .handlers = guest_handlers,
+                             .n_handlers = 1,
+                             .channels = guest_channels,
+                             .n_channels = 1};
 
 /* A channel of its own, with subscribers, messages on the way, and an end. */
 static void come_and_go(gmk_ctx_t *c, uint64_t v)
@@ -313,7 +308,8 @@ static void come_and_go(gmk_ctx_t *c, uint64_t v)
     }
     uint32_t n = (v & 1) != 0 ? 3 : 1;
     for (uint32_t i = 0; i < n; i++)
-        expect(gmk_chan_sub(c, ch, &(gmk_sub_cfg_t){.handler = T_PARALLEL, .order = v >> (i + 2) & 1}, &sub[i]) == GMK_OK,
+        expect(gmk_chan_sub(c, ch, &(gmk_sub_cfg_t){.handler = T_PARALLEL, .order = v >> (i + 2) & 1},
+                            &sub[i]) == GMK_OK,
                "cannot subscribe");
     for (uint32_t i = 0; i < 40; i++)
         (void)send(c, ch, mix(v + i));
@@ -336,7 +332,8 @@ static void *control(void *arg)
         v = mix(v);
         expect(gmk_module_load(&kernel, &guest) == GMK_OK, "cannot load the guest");
         come_and_go(c, v);
-        int rc = gmk_chan_sub(c, chan[C_REPLAY], &(gmk_sub_cfg_t){.handler = T_PARALLEL, .order = v >> 20 & 1}, &sub);
+        int rc = gmk_chan_sub(c, chan[C_REPLAY],
+                              &(gmk_sub_cfg_t){.handler = T_PARALLEL, .order = v >> 20 & 1}, &sub);
         expect(rc == GMK_OK, "cannot join soak.replay");
         nap(v >> 30 & 0x3fffff);
         (void)gmk_tick_advance(&kernel);
@@ -358,12 +355,13 @@ static void report(uint64_t start)
 {
     gmk_stats_t s;
     (void)gmk_stats(&kernel, &s);
-    printf("# %4llu s: %llu accepted, %llu pending, %llu failed, %llu dropped, %llu faults, %llu steals, %llu spills, "
-           "%llu modules and channels gone\n",
-           (unsigned long long)((now_ns() - start) / (1000 * MS)), (unsigned long long)s.accepted,
-           (unsigned long long)s.pending, (unsigned long long)s.failed, (unsigned long long)s.dropped,
-           (unsigned long long)s.faults, (unsigned long long)s.steals, (unsigned long long)s.spills,
-           (unsigned long long)atomic_load(&turns));
+    printf(
+        "# %4llu s: %llu accepted, %llu pending, %llu failed, %llu dropped, %llu faults, %llu steals, %llu spills, "
+        "%llu modules and channels gone\n",
+        (unsigned long long)((now_ns() - start) / (1000 * MS)), (unsigned long long)s.accepted,
+        (unsigned long long)s.pending, (unsigned long long)s.failed, (unsigned long long)s.dropped,
+        (unsigned long long)s.faults, (unsigned long long)s.steals, (unsigned long long)s.spills,
+        (unsigned long long)atomic_load(&turns));
     fflush(stdout);
 }
 
@@ -383,24 +381,27 @@ static void check_end(const gmk_mem_stats_t *begin)
     gmk_mem_stats_t m;
     (void)gmk_stats(&kernel, &s);
     (void)gmk_mem_stats(&kernel, &m);
-    expect(s.accepted == s.completed + s.failed + s.dropped && s.pending == 0, "deliveries were lost or counted twice");
+    expect(s.accepted == s.completed + s.failed + s.dropped && s.pending == 0,
+           "deliveries were lost or counted twice");
     expect(s.waiting == 0, "somebody still waits");
     expect(atomic_load(&disorder) == 0, "a payload, an order or a place was wrong");
     expect(m.payloads_live == begin->payloads_live, "payloads were leaked");
     /* Node segments, of 16 nodes and more here, stay for later subscriptions. */
     uint64_t segments = (m.slab_total - begin->slab_total) / 16;
-    expect(m.objects_live >= begin->objects_live && m.objects_live <= begin->objects_live + segments, "blocks were leaked");
+    expect(m.objects_live >= begin->objects_live && m.objects_live <= begin->objects_live + segments,
+           "blocks were leaked");
     expect(m.slab_reserved == begin->slab_reserved, "task nodes were leaked");
     expect(m.bad_frees == 0, "something was freed twice");
     expect(s.completed > 1000 && s.faults > 0 && s.retries > 0 && s.yields > 0 && atomic_load(&turns) > 0,
            "there was hardly any load");
     if (atomic_load(&failed) != 0)
-        printf("# accepted %llu completed %llu failed %llu dropped %llu pending %llu; payloads %llu, blocks %llu of %llu, "
-               "nodes %llu of %llu\n",
-               (unsigned long long)s.accepted, (unsigned long long)s.completed, (unsigned long long)s.failed,
-               (unsigned long long)s.dropped, (unsigned long long)s.pending, (unsigned long long)m.payloads_live,
-               (unsigned long long)m.objects_live, (unsigned long long)begin->objects_live,
-               (unsigned long long)m.slab_reserved, (unsigned long long)begin->slab_reserved);
+        printf(
+            "# accepted %llu completed %llu failed %llu dropped %llu pending %llu; payloads %llu, blocks %llu of %llu, "
+            "nodes %llu of %llu\n",
+            (unsigned long long)s.accepted, (unsigned long long)s.completed, (unsigned long long)s.failed,
+            (unsigned long long)s.dropped, (unsigned long long)s.pending, (unsigned long long)m.payloads_live,
+            (unsigned long long)m.objects_live, (unsigned long long)begin->objects_live,
+            (unsigned long long)m.slab_reserved, (unsigned long long)begin->slab_reserved);
 }
 
 int main(int argc, char **argv)
@@ -416,9 +417,8 @@ int main(int argc, char **argv)
                           .poison_ns = 1,
                           .name = "soak",
                           .flags = GMK_BOOT_QUIET};
-    gmk_module_t module = {.name = "soak",
-                           .handlers = handlers,
-                           .n_handlers = sizeof handlers / sizeof handlers[0]};
+    gmk_module_t module = {
+        .name = "soak", .handlers = handlers, .n_handlers = sizeof handlers / sizeof handlers[0]};
     gmk_module_t *mods[] = {&module};
     pthread_t thread[PRODUCERS + 1];
     gmk_mem_stats_t begin;
@@ -430,7 +430,8 @@ int main(int argc, char **argv)
     }
     (void)gmk_mem_stats(&kernel, &begin);
     gmk_port_t port;
-    expect(gmk_attach(&kernel, &port) == GMK_OK && open_all(gmk_port_ctx(&port)) == GMK_OK, "cannot open the channels");
+    expect(gmk_attach(&kernel, &port) == GMK_OK && open_all(gmk_port_ctx(&port)) == GMK_OK,
+           "cannot open the channels");
     uint64_t start = now_ns(), lines = 1;
     for (uintptr_t i = 0; i <= PRODUCERS; i++)
         if (pthread_create(&thread[i], NULL, i < PRODUCERS ? produce : control, (void *)(i + 1)) != 0)
@@ -455,6 +456,7 @@ int main(int argc, char **argv)
     expect(settled(), "the kernel does not come to rest after the channels");
     check_end(&begin);
     expect(gmk_halt(&kernel) == GMK_OK, "cannot halt");
-    printf("%sok 1 - soak for %llu s\n", atomic_load(&failed) != 0 ? "not " : "", (unsigned long long)seconds);
+    printf("%sok 1 - soak for %llu s\n", atomic_load(&failed) != 0 ? "not " : "",
+           (unsigned long long)seconds);
     return atomic_load(&failed) != 0;
 }

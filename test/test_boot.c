@@ -14,7 +14,8 @@ static int run_run(gmk_ctx_t *c)
     return GMK_OK;
 }
 
-static const gmk_handler_reg_t handlers[] = {{.type = T_RUN, .fn = run_run}, {.type = T_GATE, .fn = kit_gate_run}};
+static const gmk_handler_reg_t handlers[] = {{.type = T_RUN, .fn = run_run},
+                                             {.type = T_GATE, .fn = kit_gate_run}};
 
 /* ---- the linker section ------------------------------------------------------------------- */
 
@@ -25,7 +26,8 @@ GMK_MODULE(linked);
 /* ---- what a boot says --------------------------------------------------------------------- */
 
 /* Boots with the console redirected into `text`; expects rc. */
-static void boot_says(const gmk_boot_cfg_t *cfg, gmk_module_t **mods, uint32_t n, int rc, char *text, size_t size)
+static void boot_says(const gmk_boot_cfg_t *cfg, gmk_module_t **mods, uint32_t n, int rc, char *text,
+                      size_t size)
 {
     gmk_kernel_t k;
     FILE *f = tmpfile();
@@ -117,12 +119,35 @@ static void every_field_out_of_range_is_named(void **state)
 static void the_ends_of_the_ranges_boot(void **state)
 {
     const gmk_boot_cfg_t right[] = {
-        {.n_workers = 1, .n_tenants = 4096, .n_types = 2, .batch = 1, .lq_slots = 16, .rq_slots = 64, .max_ports = 1,
-         .max_spares = 1, .trace_level = GMK_TRACE_ALL, .stat_metrics = 1, .spin_ns = 1, .poison_failures = 2, .task_max = 1},
-        {.arena_size = (uint64_t)256 << 20, .n_workers = 3, .n_types = 4096, .batch = 64, .lq_slots = 65536,
-         .rq_slots = 65536, .max_ports = 62, .max_spares = 16, .trace_level = GMK_TRACE_OFF, .stat_metrics = 4096,
-         .spin_ns = 1000000, .poison_failures = 4096, .task_max = 100000, .name = "A-name_of.31.bytes.which.is.max",
-         .sample = 1, .flags = GMK_BOOT_PIN},
+        {.n_workers = 1,
+         .n_tenants = 4096,
+         .n_types = 2,
+         .batch = 1,
+         .lq_slots = 16,
+         .rq_slots = 64,
+         .max_ports = 1,
+         .max_spares = 1,
+         .trace_level = GMK_TRACE_ALL,
+         .stat_metrics = 1,
+         .spin_ns = 1,
+         .poison_failures = 2,
+         .task_max = 1},
+        {.arena_size = (uint64_t)256 << 20,
+         .n_workers = 3,
+         .n_types = 4096,
+         .batch = 64,
+         .lq_slots = 65536,
+         .rq_slots = 65536,
+         .max_ports = 62,
+         .max_spares = 16,
+         .trace_level = GMK_TRACE_OFF,
+         .stat_metrics = 4096,
+         .spin_ns = 1000000,
+         .poison_failures = 4096,
+         .task_max = 100000,
+         .name = "A-name_of.31.bytes.which.is.max",
+         .sample = 1,
+         .flags = GMK_BOOT_PIN},
     };
     (void)state;
     for (uint32_t i = 0; i < 2; i++) {
@@ -165,7 +190,8 @@ static void two_hundred_and_fifty_six_workers_boot_and_halt(void **state)
 
 static void malformed_names_are_refused(void **state)
 {
-    const char *const name[] = {"has space", "slash/ed", "a.name.that.is.longer.than.thirty.one", "\n", "umlaut\xc3\xbc"};
+    const char *const name[] = {"has space", "slash/ed", "a.name.that.is.longer.than.thirty.one", "\n",
+                                "umlaut\xc3\xbc"};
     (void)state;
     for (uint32_t i = 0; i < 5; i++) {
         gmk_boot_cfg_t cfg = kit_cfg(1);
@@ -212,10 +238,7 @@ static void an_arena_too_small_says_what_is_needed(void **state)
 /* ---- modules ------------------------------------------------------------------------------ */
 
 static char story[256];
-static void tell(const char *what)
-{
-    strncat(story, what, sizeof story - strlen(story) - 1);
-}
+static void tell(const char *what) { strncat(story, what, sizeof story - strlen(story) - 1); }
 
 static void *kept;
 static int a_init(gmk_ctx_t *c)
@@ -232,11 +255,34 @@ static void a_fini(gmk_ctx_t *c)
     tell("a- ");
     gmk_free(c, kept);
 }
-static int b_init(gmk_ctx_t *c) { (void)c; tell("b+ "); return GMK_OK; }
-static void b_fini(gmk_ctx_t *c) { (void)c; tell("b- "); }
-static int c_init(gmk_ctx_t *c) { (void)c; tell("c+ "); return GMK_FAIL(7); }
-static void c_fini(gmk_ctx_t *c) { (void)c; tell("c- "); }
-static int d_init(gmk_ctx_t *c) { (void)c; tell("d+ "); return GMK_OK; }
+static int b_init(gmk_ctx_t *c)
+{
+    (void)c;
+    tell("b+ ");
+    return GMK_OK;
+}
+static void b_fini(gmk_ctx_t *c)
+{
+    (void)c;
+    tell("b- ");
+}
+static int c_init(gmk_ctx_t *c)
+{
+    (void)c;
+    tell("c+ ");
+    return GMK_FAIL(7);
+}
+static void c_fini(gmk_ctx_t *c)
+{
+    (void)c;
+    tell("c- ");
+}
+static int d_init(gmk_ctx_t *c)
+{
+    (void)c;
+    tell("d+ ");
+    return GMK_OK;
+}
 
 static void a_failing_init_undoes_everything_before_it(void **state)
 {
@@ -272,11 +318,13 @@ static void modules_that_disagree_stop_the_boot(void **state)
 {
     static const gmk_handler_reg_t twice[] = {{.type = 5, .fn = run_run}, {.type = 5, .fn = run_run}};
     static const gmk_handler_reg_t one[] = {{.type = T_RUN, .fn = run_run}};
-    static const gmk_handler_reg_t zero[] = {{.type = 0, .fn = run_run}}, big[] = {{.type = 256, .fn = run_run}};
+    static const gmk_handler_reg_t zero[] = {{.type = 0, .fn = run_run}},
+                                   big[] = {{.type = 256, .fn = run_run}};
     static const gmk_handler_reg_t none[] = {{.type = 9, .fn = NULL}};
     static const gmk_chan_decl_t first[] = {{.name = "boot.x", .direction = GMK_PRODUCES, .msg_type = 1}};
     static const gmk_chan_decl_t other[] = {{.name = "boot.x", .direction = GMK_CONSUMES, .msg_type = 2}};
-    static const gmk_chan_decl_t odd[] = {{.name = "boot.x", .direction = 0}}, sys[] = {{.name = "sys.x", .direction = 1}};
+    static const gmk_chan_decl_t odd[] = {{.name = "boot.x", .direction = 0}},
+                                 sys[] = {{.name = "sys.x", .direction = 1}};
     static const gmk_chan_decl_t deaf[] = {{.name = "boot.y", .direction = GMK_CONSUMES, .handler = 77}};
     const struct {
         gmk_module_t m;
@@ -298,7 +346,8 @@ static void modules_that_disagree_stop_the_boot(void **state)
     };
     (void)state;
     for (uint32_t i = 0; i < sizeof second / sizeof second[0]; i++) {
-        gmk_module_t a = {.name = "first", .handlers = handlers, .n_handlers = 2, .channels = first, .n_channels = 1};
+        gmk_module_t a = {
+            .name = "first", .handlers = handlers, .n_handlers = 2, .channels = first, .n_channels = 1};
         gmk_module_t b = second[i].m, *list[] = {&a, &b};
         gmk_boot_cfg_t cfg = {.n_workers = 1, .arena_size = (uint64_t)16 << 20};
         char text[1024];
@@ -422,19 +471,22 @@ static int wait_run(gmk_ctx_t *c)
 
 static int wait_init(gmk_ctx_t *c)
 {
-    return gmk_chan_open(c, &(gmk_chan_cfg_t){.name = "boot.full", .slots = 4, .reserve_pct = UINT32_MAX}, &full);
+    return gmk_chan_open(c, &(gmk_chan_cfg_t){.name = "boot.full", .slots = 4, .reserve_pct = UINT32_MAX},
+                         &full);
 }
 
 static void a_halt_drops_what_is_queued_timed_and_waiting(void **state)
 {
-    static const gmk_handler_reg_t h[] = {
-        {.type = T_RUN, .fn = run_run}, {.type = T_GATE, .fn = kit_gate_run}, {.type = T_WAIT, .fn = wait_run}};
+    static const gmk_handler_reg_t h[] = {{.type = T_RUN, .fn = run_run},
+                                          {.type = T_GATE, .fn = kit_gate_run},
+                                          {.type = T_WAIT, .fn = wait_run}};
     gmk_halt_report_t r;
     gmk_stats_t s;
     kit_t t;
     (void)state;
     atomic_store(&ran, 0);
-    kit_boot_module(&t, kit_cfg(2), (gmk_module_t){.name = "test", .handlers = h, .n_handlers = 3, .init = wait_init});
+    kit_boot_module(&t, kit_cfg(2),
+                    (gmk_module_t){.name = "test", .handlers = h, .n_handlers = 3, .init = wait_init});
     for (uint32_t i = 0; i < 10; i++)
         kit_submit(&t, T_WAIT, NULL);
     KIT_WAIT(kit_stats(&t).waiting == 6); /* four messages lie in the channel */
@@ -465,8 +517,9 @@ static void a_halt_drops_what_is_queued_timed_and_waiting(void **state)
 
 static void a_halt_under_load_accounts_for_everything(void **state)
 {
-    static const gmk_handler_reg_t h[] = {
-        {.type = T_RUN, .fn = run_run}, {.type = T_SPAWN, .fn = spawn_run}, {.type = T_LATER, .fn = later_run}};
+    static const gmk_handler_reg_t h[] = {{.type = T_RUN, .fn = run_run},
+                                          {.type = T_SPAWN, .fn = spawn_run},
+                                          {.type = T_LATER, .fn = later_run}};
     (void)state;
     for (uint32_t round = 0; round < 20; round++) {
         gmk_halt_report_t r;
@@ -478,7 +531,8 @@ static void a_halt_under_load_accounts_for_everything(void **state)
         atomic_store(&ran, 0);
         KIT_BOOT(&t, cfg, h);
         for (uint32_t i = 0; i < 200; i++) {
-            gmk_task_t task = {.type = i % 3 == 0 ? T_LATER : T_SPAWN, .flags = (uint16_t)(i & 3), .meta1 = i};
+            gmk_task_t task = {
+                .type = i % 3 == 0 ? T_LATER : T_SPAWN, .flags = (uint16_t)(i & 3), .meta1 = i};
             assert_int_equal(gmk_submit(&t.k, &task), GMK_OK);
         }
         KIT_WAIT(atomic_load(&ran) > 1000);

@@ -74,7 +74,8 @@ static void refuse_kernel(gmk_kernel_t *k)
     assert_int_equal(n, 0);
 }
 
-static const gmk_handler_reg_t handlers[] = {{.type = T_RUN, .fn = run_run}, {.type = T_GATE, .fn = kit_gate_run}};
+static const gmk_handler_reg_t handlers[] = {{.type = T_RUN, .fn = run_run},
+                                             {.type = T_GATE, .fn = kit_gate_run}};
 
 static void a_kernel_that_is_not_booted_is_refused(void **state)
 {
@@ -132,7 +133,8 @@ static void refuse_ctx(gmk_ctx_t *c)
     EXPECT(gmk_emit_after(c, &t, 1) == GMK_ERR_INVAL);
     EXPECT(gmk_emit_at(c, &t, 1) == GMK_ERR_INVAL);
     EXPECT(gmk_yield(c) == GMK_ERR_INVAL && gmk_yield_at(c, 1) == GMK_ERR_INVAL);
-    EXPECT(!gmk_over_budget(c) && gmk_self_worker(c) == UINT32_MAX && gmk_self_tenant(c) == 0 && gmk_tick(c) == 0);
+    EXPECT(!gmk_over_budget(c) && gmk_self_worker(c) == UINT32_MAX && gmk_self_tenant(c) == 0 &&
+           gmk_tick(c) == 0);
     EXPECT(gmk_now_ns(c) != 0 && gmk_lane(c) == 0 && gmk_lanes(c) == 1 && gmk_reduce_sum(c, 7) == 7);
     gmk_barrier(c);
     EXPECT(gmk_alloc(c, 1) == NULL && gmk_bump(c, 1) == NULL && gmk_payload_alloc(c, 1) == NULL);
@@ -276,7 +278,9 @@ static int trace_run(gmk_ctx_t *c)
     gmk_metric_set(c, atomic_load(&metric[1]), -7);
     gmk_metric_observe(c, atomic_load(&metric[2]), c->task->meta1);
     gmk_metric_inc(c, 10000, 1);
-    return c->task->meta1 % 10 == 0 ? GMK_FAIL(1) : c->task->meta1 % 10 == 1 && c->task->yield_count == 0 ? gmk_yield(c) : GMK_OK;
+    return c->task->meta1 % 10 == 0                              ? GMK_FAIL(1)
+         : c->task->meta1 % 10 == 1 && c->task->yield_count == 0 ? gmk_yield(c)
+                                                                 : GMK_OK;
 }
 
 static void traces_and_metrics_come_out_of_the_exports(void **state)
@@ -360,8 +364,9 @@ static void exports_run_beside_the_work(void **state)
 
 static void every_code_has_words(void **state)
 {
-    static const int code[] = {GMK_OK, GMK_RETRY, -1, -2, -3, -4, -5, -6, -7, -8, -9, -10, -11, -12, -100, -101, -102, -103,
-                               -200, -300, -301, -302, -303, -304, -305, -400, -401, -402, -403, -404, -405};
+    static const int code[] = {GMK_OK, GMK_RETRY, -1,   -2,   -3,   -4,   -5,   -6,   -7,   -8,   -9,
+                               -10,    -11,       -12,  -100, -101, -102, -103, -200, -300, -301, -302,
+                               -303,   -304,      -305, -400, -401, -402, -403, -404, -405};
     const uint32_t n = sizeof code / sizeof code[0];
     (void)state;
     for (uint32_t i = 0; i < n; i++)

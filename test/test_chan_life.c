@@ -98,7 +98,7 @@ static void parallel_deliveries_do_not_start_after_unsub(void **state)
     assert_int_equal(gmk_chan_unsub(F.c, a), GMK_OK);
     atomic_store(&seen[T_A].hold, 0);
     KIT_WAIT(atomic_load(&seen[T_DEAD].count) == 48);
-    assert_int_equal(atomic_load(&seen[T_A].n), 2);
+    wait_seen(T_A, 2);
     KIT_WAIT(chan_figures_of(ch).used == 0);
 }
 
@@ -286,6 +286,16 @@ static void halt_accounts_for_what_is_queued(void **state)
 
 /* ---- everything at once --------------------------------------------------------------------- */
 
+/* Parallel subscriptions that came and went may have made the node slab grow. */
+static void forgive_segments(uint32_t others)
+{
+    uint64_t begin = F.t.begin.objects_live, now = objects_at_rest();
+    if (now == 0)
+        return; /* not a debug build */
+    assert_in_range(now, begin + others, begin + others + 64);
+    F.t.begin.objects_live = now - others;
+}
+
 static void churn(crew_t *me)
 {
     uint64_t until = kit_now() + me->n;
@@ -305,12 +315,17 @@ static void churn(crew_t *me)
             kit_nap();
             continue;
         }
+        if (rc == GMK_ALLOC_FAIL) { /* what is leaving still holds it */
+            kit_nap();
+            continue;
+        }
         me->failed += rc != GMK_OK;
-        for (uint32_t i = 0; i < (fan ? 3 : 1); i++)
-            me->failed += gmk_chan_sub(me->c, ch,
-                                       &(gmk_sub_cfg_t){.handler = T_A + i % 3, .order = (rng >> (17 + i)) & 1,
-                                                        .worker = 1, .pinned = ((rng >> (17 + i)) & 1) == 0 && i == 2},
-                                       &sub[i]) != GMK_OK;
+        for (uint32_t i = 0; i < (fan ? 3 : 1); i++) {
+            gmk_sub_cfg_t cs = {.handler = T_A + i % 3, .order = (rng >> (17 + i)) & 1, .worker = 1};
+            cs.pinned = cs.order == GMK_ORDERED && i == 2;
+            rc = gmk_chan_sub(me->c, ch, &cs, &sub[i]);
+            me->failed += rc != GMK_OK && rc != GMK_ALLOC_FAIL;
+        }
         for (uint32_t i = 0; i < 60; i++) {
             gmk_task_t t = marked(me->c, i);
             if (t.payload_ptr == 0)
@@ -320,7 +335,7 @@ static void churn(crew_t *me)
                 me->sent++;
             else
                 (void)gmk_payload_release(me->c, (void *)(uintptr_t)t.payload_ptr);
-            if (i == 20 && (rng >> 21 & 1) != 0)
+            if (i == 20 && (rng >> 21 & 1) != 0 && sub[0].id != 0)
                 me->failed += gmk_chan_unsub(me->c, sub[0]) != GMK_OK;
             if (i == 40 && (rng >> 22 & 1) != 0)
                 me->failed += gmk_chan_sub(me->c, ch, &(gmk_sub_cfg_t){.handler = T_B}, NULL) == GMK_ERR_INVAL;
@@ -342,9 +357,7 @@ static void open_and_close_under_load(void **state)
     kit_drain(&F.t);
     gmk_stats_t s = kit_stats(&F.t);
     assert_int_equal(s.accepted, s.completed + s.failed + s.dropped);
-    uint64_t grown = objects_at_rest() - 1 - F.t.begin.objects_live; /* without the listener */
-    assert_true(grown <= 64); /* segments of the node slab */
-    F.t.begin.objects_live += grown;
+    forgive_segments(1); /* the listener stays */
 }
 
 /* Subscribers come and go on channels that others emit into all the time. */
@@ -378,7 +391,6 @@ static void subscribers_come_and_go(uint32_t mode, uint32_t guarantee, uint32_t 
 {
     crew_t crew[4];
     atomic_uint stop = 0;
-    grow_for_parallel(1024); /* enough for 32 parallel subscriptions of the channel below */
     gmk_chan_t ch = open_cfg((gmk_chan_cfg_t){
         .name = "visits", .mode = mode, .guarantee = guarantee, .slots = 16, .flags = flags, .replay = replay});
     crew_start(crew, 4, (crew_t){.work = come_and_go, .ch = ch, .stop = &stop});
@@ -391,6 +403,7 @@ static void subscribers_come_and_go(uint32_t mode, uint32_t guarantee, uint32_t 
     kit_drain(&F.t);
     KIT_WAIT(chan_figures_of(ch).used == 0);
     close_all();
+    forgive_segments(0);
 }
 
 static void lossless_fanout_visits(void **state)

@@ -457,42 +457,40 @@ static int visit_run(gmk_ctx_t *c)
     return GMK_OK;
 }
 
-static void visits_under_load(uint32_t order, uint32_t replay)
+static void visits_under_load(uint32_t replay)
 {
     static const gmk_handler_reg_t h[] = {{.type = T_OWN, .fn = visit_run}};
     static gmk_module_t m = {.name = "visit", .handlers = h, .n_handlers = 1};
     crew_t crew[2];
     atomic_uint stop = 0;
     gmk_chan_t ch = open_cfg((gmk_chan_cfg_t){.name = "visits", .mode = GMK_FANOUT, .slots = 64, .replay = replay});
-    if (F.extra == NULL)
-        load_extra(&m);
     sub_to(ch, T_B);
-    uint32_t resident = atomic_load(&seen[T_B].n);
     crew_start(crew, 2, (crew_t){.work = produce_until, .ch = ch, .stop = &stop});
-    uint64_t until = kit_now() + 300 * KIT_MS;
+    uint64_t until = kit_now() + 300 * KIT_MS, visits = 0;
     while (kit_now() < until) {
         memset(&visit, 0, sizeof visit);
+        assert_int_equal(gmk_module_load(&F.t.k, &m), GMK_OK);
         gmk_sub_t sub = {0};
         uint32_t now = (uint32_t)chan_figures_of(ch).emitted;
-        gmk_sub_cfg_t cfg = {.handler = T_OWN, .order = order, .replay_from = replay != 0, .from = now - 8};
+        gmk_sub_cfg_t cfg = {.handler = T_OWN, .replay_from = replay != 0, .from = now - 8};
         int rc = gmk_chan_sub(F.c, ch, &cfg, &sub);
-        if (rc == GMK_ERR_RANGE && replay != 0)
-            continue; /* too slow, or too early */
-        assert_int_equal(rc, GMK_OK);
-        KIT_WAIT(atomic_load(&visit.n) >= 3);
-        assert_int_equal(gmk_chan_unsub(F.c, sub), GMK_OK);
-        KIT_WAIT(chan_figures_of(ch).subs == 1 && gmk_chan_unsub(F.c, sub) == GMK_ERR_NOTFOUND);
-        if (replay != 0)
-            assert_int_equal(atomic_load(&visit.first), now - 8);
-        KIT_WAIT(gmk_drain(&F.t.k, 0) != GMK_ERR_STATE);
+        if (rc == GMK_OK) {
+            KIT_WAIT(atomic_load(&visit.n) >= 3);
+            assert_int_equal(gmk_chan_unsub(F.c, sub), GMK_OK);
+            if (replay != 0)
+                assert_int_equal(atomic_load(&visit.first), now - 8);
+        } else {
+            assert_true(rc == GMK_ERR_RANGE && replay != 0); /* too early, or too slow */
+        }
+        assert_int_equal(gmk_module_unload(&F.t.k, "visit"), GMK_OK); /* from here on it runs no more */
         assert_int_equal(atomic_load(&visit.wrong), 0);
-        struct timespec t = {.tv_nsec = 2000000}; /* the visitor's last message may be under way */
-        nanosleep(&t, NULL);
+        visits += rc == GMK_OK;
     }
+    assert_true(visits != 0);
     atomic_store(&stop, 1);
     uint64_t sent = crew_join(crew, 2);
     kit_drain(&F.t);
-    assert_int_equal(atomic_load(&seen[T_B].n) - resident, sent);
+    assert_int_equal(atomic_load(&seen[T_B].n), sent);
     assert_int_equal(chan_figures_of(ch).emitted, sent);
     close_all();
 }
@@ -500,13 +498,13 @@ static void visits_under_load(uint32_t order, uint32_t replay)
 static void fanout_visits_under_load(void **state)
 {
     (void)state;
-    visits_under_load(GMK_ORDERED, 0);
+    visits_under_load(0);
 }
 
 static void fanout_visits_with_replay(void **state)
 {
     (void)state;
-    visits_under_load(GMK_ORDERED, 64);
+    visits_under_load(64);
 }
 
 /* The last message before a silence reaches a subscriber that joined in the middle of it. */

@@ -7,7 +7,20 @@
  */
 #include "harness.h"
 
-enum { T_SERIAL = 1, T_PAR, T_RETRY, T_YIELD, T_FAIL, T_LEAF, T_PAYLOAD, T_PLAIN, T_HEAR, T_FAULT, T_GROW, T_FILL };
+enum {
+    T_SERIAL = 1,
+    T_PAR,
+    T_RETRY,
+    T_YIELD,
+    T_FAIL,
+    T_LEAF,
+    T_PAYLOAD,
+    T_PLAIN,
+    T_HEAR,
+    T_FAULT,
+    T_GROW,
+    T_FILL
+};
 
 static gmk_chan_t p2p, fan;
 static atomic_ullong order_hash; /* of what serial handlers see, in the order in which they run */
@@ -60,19 +73,16 @@ static void spawn(gmk_ctx_t *c)
         gmk_task_t next = child(t, i);
         switch (v >> (8 + i) & 7) {
         case 0:
-            check(gmk_chan_emit(c, p2p, &(gmk_task_t){.flags = next.flags, .meta0 = next.meta0, .meta1 = next.meta1}) == GMK_OK);
+            check(gmk_chan_emit(
+                      c, p2p, &(gmk_task_t){.flags = next.flags, .meta0 = next.meta0, .meta1 = next.meta1}) ==
+                  GMK_OK);
             break;
         case 1:
             check(gmk_chan_emit(c, fan, &(gmk_task_t){.flags = next.flags, .meta0 = next.meta0}) == GMK_OK);
             break;
-        case 2:
-            check(gmk_emit_at(c, &next, gmk_tick(c) + 1 + (uint32_t)(v >> 20 & 3)) == GMK_OK);
-            break;
-        case 3:
-            check(gmk_emit_n(c, &next, 1) == 1);
-            break;
-        default:
-            check(gmk_emit(c, &next) == GMK_OK);
+        case 2: check(gmk_emit_at(c, &next, gmk_tick(c) + 1 + (uint32_t)(v >> 20 & 3)) == GMK_OK); break;
+        case 3: check(gmk_emit_n(c, &next, 1) == 1); break;
+        default: check(gmk_emit(c, &next) == GMK_OK);
         }
     }
 }
@@ -172,7 +182,8 @@ static int open_channels(gmk_ctx_t *c)
     if (rc == GMK_OK)
         rc = gmk_chan_sub(c, p2p, &(gmk_sub_cfg_t){.handler = T_HEAR}, &sub);
     for (uint32_t i = 0; i < 3 && rc == GMK_OK; i++)
-        rc = gmk_chan_sub(c, fan, &(gmk_sub_cfg_t){.handler = i == 0 ? T_PAYLOAD : T_HEAR, .order = i == 2}, &sub);
+        rc = gmk_chan_sub(c, fan, &(gmk_sub_cfg_t){.handler = i == 0 ? T_PAYLOAD : T_HEAR, .order = i == 2},
+                          &sub);
     return rc;
 }
 
@@ -269,17 +280,19 @@ static void one_workload_has_one_hash_with_any_number_of_workers(void **state)
     static const uint32_t workers[] = {1, 2, 3, 8};
     (void)state;
     result_t first = workload(1, PACE_DRAINED);
-    assert_true(first.completed > 300 && first.failed > 5 && first.retries > 5 && first.yields > 5 && first.faults > 2);
+    assert_true(first.completed > 300 && first.failed > 5 && first.retries > 5 && first.yields > 5 &&
+                first.faults > 2);
     for (uint32_t run = 0; run < runs(); run++)
         for (uint32_t i = 0; i < 4; i++) {
             result_t r = workload(workers[i], run % 2 == 0 ? PACE_DRAINED : PACE_BURST);
             if (memcmp(&r, &first, sizeof r) != 0)
-                fail_msg("run %u with %u workers: hash %llx, not %llx; order %llx, not %llx; %llu/%llu/%llu, not %llu/%llu/%llu",
-                         run, workers[i], (unsigned long long)r.hash, (unsigned long long)first.hash,
-                         (unsigned long long)r.order, (unsigned long long)first.order, (unsigned long long)r.completed,
-                         (unsigned long long)r.failed, (unsigned long long)r.dropped,
-                         (unsigned long long)first.completed, (unsigned long long)first.failed,
-                         (unsigned long long)first.dropped);
+                fail_msg(
+                    "run %u with %u workers: hash %llx, not %llx; order %llx, not %llx; %llu/%llu/%llu, not %llu/%llu/%llu",
+                    run, workers[i], (unsigned long long)r.hash, (unsigned long long)first.hash,
+                    (unsigned long long)r.order, (unsigned long long)first.order,
+                    (unsigned long long)r.completed, (unsigned long long)r.failed,
+                    (unsigned long long)r.dropped, (unsigned long long)first.completed,
+                    (unsigned long long)first.failed, (unsigned long long)first.dropped);
         }
 }
 
@@ -313,7 +326,8 @@ static result_t auto_run(uint32_t seed, uint32_t workers)
     assert_int_equal(gmk_submit(&t.k, &task), GMK_OK);
     KIT_WAIT((kit_drain(&t), kit_stats(&t).pending == 0));
     gmk_stats_t s = kit_stats(&t);
-    result_t r = {.hash = s.det_hash, .order = atomic_load(&order_hash), .completed = s.completed, .tick = s.tick};
+    result_t r = {
+        .hash = s.det_hash, .order = atomic_load(&order_hash), .completed = s.completed, .tick = s.tick};
     assert_int_equal(atomic_load(&odd), 0);
     kit_end(&t);
     return r;
@@ -372,7 +386,8 @@ static void tasks_of_a_tick_run_by_priority_type_and_number(void **state)
         for (uint32_t type = 0; type < 2; type++)
             for (uint32_t i = 18 - 6 * prio; i < 24 - 6 * prio; i++)
                 if (i % 2 != type)
-                    expect = mix(expect ^ (2 * i + 1) ^ (uint64_t)(type == 0 ? T_SERIAL : T_FAULT) << 40 ^ 1 ^ (uint64_t)i << 20);
+                    expect = mix(expect ^ (2 * i + 1) ^ (uint64_t)(type == 0 ? T_SERIAL : T_FAULT) << 40 ^ 1 ^
+                                 (uint64_t)i << 20);
     assert_int_equal(atomic_load(&order_n), 24);
     assert_true(atomic_load(&order_hash) == expect);
     kit_end(&t);
@@ -513,7 +528,9 @@ static void an_exhausted_arena_ends_the_run_with_an_error(void **state)
     cfg.arena_size = (uint64_t)12 << 20;
     atomic_store(&grow_rc, 0);
     kit_boot_module(&t, cfg,
-                    (gmk_module_t){.name = "det", .handlers = handlers, .n_handlers = sizeof handlers / sizeof handlers[0]});
+                    (gmk_module_t){.name = "det",
+                                   .handlers = handlers,
+                                   .n_handlers = sizeof handlers / sizeof handlers[0]});
     gmk_task_t task = {.type = T_GROW, .flags = GMK_TASK_DETERMINISTIC};
     assert_int_equal(gmk_submit(&t.k, &task), GMK_OK);
     KIT_WAIT(gmk_drain(&t.k, KIT_PATIENCE) == GMK_OK && kit_stats(&t).pending == 0);

@@ -37,6 +37,7 @@ static void test_some_workers(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_one_worker), cmocka_unit_test(test_some_workers)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_one_worker),
+                                       cmocka_unit_test(test_some_workers)};
     return cmocka_run_group_tests_name("det_workload", tests, NULL, NULL);
 }

@@ -97,7 +97,8 @@ static void a_handler_sees_its_task_and_its_place(void **state)
     kit_drain(&t);
     assert_ptr_equal(shown.kernel, &t.k);
     assert_int_equal(shown.task.type, 7);
-    assert_int_equal(shown.task.flags, GMK_PRIO_2 | GMK_TASK_IDEMPOTENT); /* the kernel's own are not taken over */
+    assert_int_equal(shown.task.flags,
+                     GMK_PRIO_2 | GMK_TASK_IDEMPOTENT); /* the kernel's own are not taken over */
     assert_int_equal(shown.task.channel, 0);
     assert_int_equal(shown.task.yield_count, 0);
     assert_int_equal(shown.task.retry_count, 0);
@@ -172,7 +173,8 @@ static int emit_run(gmk_ctx_t *c)
 
 static void a_handler_emits_now_later_and_at_a_tick(void **state)
 {
-    static const gmk_handler_reg_t h[] = {{.type = T_COUNT, .fn = count_run}, {.type = T_EMIT, .fn = emit_run}};
+    static const gmk_handler_reg_t h[] = {{.type = T_COUNT, .fn = count_run},
+                                          {.type = T_EMIT, .fn = emit_run}};
     kit_t t;
     (void)state;
     forget();
@@ -205,19 +207,20 @@ static void wrong_tasks_are_refused_and_counted(void **state)
     cfg.n_tenants = 2;
     KIT_BOOT(&t, cfg, h);
     char outside[64] = {0};
-    const gmk_task_t wrong[] = {{.type = 0},
-                                {.type = 50},
-                                {.type = UINT32_MAX},
-                                {.type = T_COUNT, .tenant = 2},
-                                {.type = T_COUNT, .payload_len = 4},
-                                {.type = T_COUNT, .flags = GMK_TASK_PAYLOAD_RC},
-                                {.type = T_COUNT, .payload_ptr = 8, .payload_len = 4},
-                                {.type = T_COUNT, .payload_ptr = (uint64_t)(uintptr_t)outside, .payload_len = 64},
-                                {.type = T_COUNT, .payload_ptr = (uint64_t)(uintptr_t)t.k.arena, .payload_len = UINT32_MAX},
-                                {.type = T_COUNT,
-                                 .flags = GMK_TASK_PAYLOAD_RC,
-                                 .payload_ptr = (uint64_t)(uintptr_t)t.k.arena,
-                                 .payload_len = 16}};
+    const gmk_task_t wrong[] = {
+        {.type = 0},
+        {.type = 50},
+        {.type = UINT32_MAX},
+        {.type = T_COUNT, .tenant = 2},
+        {.type = T_COUNT, .payload_len = 4},
+        {.type = T_COUNT, .flags = GMK_TASK_PAYLOAD_RC},
+        {.type = T_COUNT, .payload_ptr = 8, .payload_len = 4},
+        {.type = T_COUNT, .payload_ptr = (uint64_t)(uintptr_t)outside, .payload_len = 64},
+        {.type = T_COUNT, .payload_ptr = (uint64_t)(uintptr_t)t.k.arena, .payload_len = UINT32_MAX},
+        {.type = T_COUNT,
+         .flags = GMK_TASK_PAYLOAD_RC,
+         .payload_ptr = (uint64_t)(uintptr_t)t.k.arena,
+         .payload_len = 16}};
     const int expect[] = {GMK_ERR_RANGE, GMK_ERR_RANGE, GMK_ERR_RANGE, GMK_ERR_RANGE, GMK_ERR_INVAL,
                           GMK_ERR_INVAL, GMK_ERR_INVAL, GMK_ERR_INVAL, GMK_ERR_INVAL, GMK_ERR_INVAL};
     for (uint32_t i = 0; i < 10; i++) {
@@ -327,7 +330,8 @@ static void an_idle_kernel_accepts_exactly_task_max(void **state)
 
 static void submit_n_takes_what_credits_there_are(void **state)
 {
-    static const gmk_handler_reg_t h[] = {{.type = T_COUNT, .fn = count_run}, {.type = T_GATE, .fn = kit_gate_run}};
+    static const gmk_handler_reg_t h[] = {{.type = T_COUNT, .fn = count_run},
+                                          {.type = T_GATE, .fn = kit_gate_run}};
     static gmk_task_t task[300];
     gmk_boot_cfg_t cfg = kit_cfg(2);
     kit_t t;
@@ -361,7 +365,8 @@ static int fill_run(gmk_ctx_t *c)
 
 static void a_handler_gets_the_last_credit(void **state)
 {
-    static const gmk_handler_reg_t h[] = {{.type = T_COUNT, .fn = count_run}, {.type = T_FILL, .fn = fill_run}};
+    static const gmk_handler_reg_t h[] = {{.type = T_COUNT, .fn = count_run},
+                                          {.type = T_FILL, .fn = fill_run}};
     gmk_boot_cfg_t cfg = kit_cfg(1);
     kit_t t;
     (void)state;
@@ -415,7 +420,8 @@ static gmk_boot_cfg_t tiny(uint32_t workers)
 
 static void tiny_rings_spill_and_lose_nothing(void **state)
 {
-    static const gmk_handler_reg_t h[] = {{.type = T_COUNT, .fn = count_run}, {.type = T_GATE, .fn = kit_gate_run}};
+    static const gmk_handler_reg_t h[] = {{.type = T_COUNT, .fn = count_run},
+                                          {.type = T_GATE, .fn = kit_gate_run}};
     kit_t t;
     (void)state;
     forget();
@@ -435,7 +441,8 @@ static void tiny_rings_spill_and_lose_nothing(void **state)
 
 static void a_handler_spills_what_its_queues_do_not_hold(void **state)
 {
-    static const gmk_handler_reg_t h[] = {{.type = T_COUNT, .fn = count_run}, {.type = T_FILL, .fn = fill_run}};
+    static const gmk_handler_reg_t h[] = {{.type = T_COUNT, .fn = count_run},
+                                          {.type = T_FILL, .fn = fill_run}};
     gmk_boot_cfg_t cfg = tiny(1);
     kit_t t;
     (void)state;
@@ -497,7 +504,8 @@ static int spread_run(gmk_ctx_t *c)
 
 static void a_busy_workers_local_queue_is_stolen(void **state)
 {
-    static const gmk_handler_reg_t h[] = {{.type = T_SEEN, .fn = seen_run}, {.type = T_SPREAD, .fn = spread_run}};
+    static const gmk_handler_reg_t h[] = {{.type = T_SEEN, .fn = seen_run},
+                                          {.type = T_SPREAD, .fn = spread_run}};
     gmk_boot_cfg_t cfg = kit_cfg(4);
     kit_t t;
     (void)state;

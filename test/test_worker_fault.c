@@ -25,10 +25,7 @@ static KIT_WILD int null_run(gmk_ctx_t *c)
     return GMK_OK;
 }
 
-static KIT_WILD int divide_run(gmk_ctx_t *c)
-{
-    return (int)((uint32_t)c->task->meta1 / zero);
-}
+static KIT_WILD int divide_run(gmk_ctx_t *c) { return (int)((uint32_t)c->task->meta1 / zero); }
 
 /* Hands a wild pointer to the kernel, which copies before it enters itself. */
 static KIT_WILD int wild_run(gmk_ctx_t *c)
@@ -37,20 +34,13 @@ static KIT_WILD int wild_run(gmk_ctx_t *c)
     gmk_chan_t ch = {0};
     (void)gmk_chan_find(c, "fault.in", &ch);
     switch (c->task->meta1 % 7) {
-    case 0:
-        return gmk_emit(c, t);
-    case 1:
-        return gmk_emit_n(c, t, 5);
-    case 2:
-        return gmk_emit_after(c, t, 1);
-    case 3:
-        return gmk_emit_at(c, t, 1);
-    case 4:
-        return gmk_chan_emit(c, ch, t);
-    case 5:
-        return gmk_chan_emit_n(c, ch, t, 3);
-    default:
-        return gmk_yield((gmk_ctx_t *)(uintptr_t)16);
+    case 0: return gmk_emit(c, t);
+    case 1: return gmk_emit_n(c, t, 5);
+    case 2: return gmk_emit_after(c, t, 1);
+    case 3: return gmk_emit_at(c, t, 1);
+    case 4: return gmk_chan_emit(c, ch, t);
+    case 5: return gmk_chan_emit_n(c, ch, t, 3);
+    default: return gmk_yield((gmk_ctx_t *)(uintptr_t)16);
     }
 }
 
@@ -61,10 +51,7 @@ static KIT_WILD int deep(volatile char *before, uint64_t n)
     return n == 0 ? here[0] : deep(here, n - 1) + 1;
 }
 
-static KIT_WILD int deep_run(gmk_ctx_t *c)
-{
-    return deep(NULL, c->task->meta1) < 0;
-}
+static KIT_WILD int deep_run(gmk_ctx_t *c) { return deep(NULL, c->task->meta1) < 0; }
 
 static KIT_WILD int jump_run(gmk_ctx_t *c)
 {
@@ -104,10 +91,11 @@ static KIT_WILD int bump_run(gmk_ctx_t *c)
 }
 
 static const gmk_handler_reg_t handlers[] = {
-    {.type = T_OK, .fn = ok_run},         {.type = T_NULL, .fn = null_run},   {.type = T_DIVIDE, .fn = divide_run},
-    {.type = T_WILD, .fn = wild_run},     {.type = T_DEEP, .fn = deep_run},   {.type = T_JUMP, .fn = jump_run},
-    {.type = T_CHAIN, .fn = chain_run},   {.type = T_MSG, .fn = msg_run},     {.type = T_BUMP, .fn = bump_run},
-    {.type = T_LETTER, .fn = kit_letter_run},
+    {.type = T_OK, .fn = ok_run},         {.type = T_NULL, .fn = null_run},
+    {.type = T_DIVIDE, .fn = divide_run}, {.type = T_WILD, .fn = wild_run},
+    {.type = T_DEEP, .fn = deep_run},     {.type = T_JUMP, .fn = jump_run},
+    {.type = T_CHAIN, .fn = chain_run},   {.type = T_MSG, .fn = msg_run},
+    {.type = T_BUMP, .fn = bump_run},     {.type = T_LETTER, .fn = kit_letter_run},
 };
 
 static int init(gmk_ctx_t *c)
@@ -150,11 +138,31 @@ static void contained(uint32_t type)
     kit_end(&t);
 }
 
-static void a_null_pointer_is_contained(void **state) { (void)state; contained(T_NULL); }
-static void a_division_by_zero_is_contained(void **state) { (void)state; contained(T_DIVIDE); }
-static void a_wild_pointer_given_to_the_kernel_is_contained(void **state) { (void)state; contained(T_WILD); }
-static void a_wild_jump_is_contained(void **state) { (void)state; contained(T_JUMP); }
-static void scratch_memory_is_free_after_a_fault(void **state) { (void)state; contained(T_BUMP); }
+static void a_null_pointer_is_contained(void **state)
+{
+    (void)state;
+    contained(T_NULL);
+}
+static void a_division_by_zero_is_contained(void **state)
+{
+    (void)state;
+    contained(T_DIVIDE);
+}
+static void a_wild_pointer_given_to_the_kernel_is_contained(void **state)
+{
+    (void)state;
+    contained(T_WILD);
+}
+static void a_wild_jump_is_contained(void **state)
+{
+    (void)state;
+    contained(T_JUMP);
+}
+static void scratch_memory_is_free_after_a_fault(void **state)
+{
+    (void)state;
+    contained(T_BUMP);
+}
 
 static void a_stack_overflow_is_contained_and_the_stack_is_usable_after(void **state)
 {

@@ -157,7 +157,9 @@ static int pin_init(gmk_ctx_t *c)
 {
     gmk_sub_t sub;
     int rc = gmk_chan_open(c, &(gmk_chan_cfg_t){.name = "dog.pinned"}, &pinned);
-    return rc < 0 ? rc : gmk_chan_sub(c, pinned, &(gmk_sub_cfg_t){.handler = T_MSG, .pinned = 1, .worker = 0}, &sub);
+    return rc < 0
+             ? rc
+             : gmk_chan_sub(c, pinned, &(gmk_sub_cfg_t){.handler = T_MSG, .pinned = 1, .worker = 0}, &sub);
 }
 
 static void pins_and_inbox_move_to_the_replacement(void **state)

@@ -38,6 +38,7 @@ static const char *state_name(enum sim_state s)
                                         "is parked",
                                         "spins",
                                         "sleeps",
+                                        "is stalled",
                                         "joins a thread",
                                         "is at a block barrier",
                                         "is at a meeting of its warp",

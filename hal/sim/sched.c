@@ -97,10 +97,21 @@ uint64_t sim_due(uint64_t timeout_ns)
     return timeout_ns > UINT64_MAX - 1 - sim.now ? UINT64_MAX : sim.now + timeout_ns;
 }
 
+static void end_stall(void)
+{
+    struct sim_fiber *f = sim.stalled;
+    sim.stalled = NULL;
+    sim_make_runnable(f);
+}
+
 /* Nothing can run: let time pass, by growing steps where somebody spins. */
 static void idle(void)
 {
     while (sim.n_runnable == 0) {
+        if (sim.stalled != NULL) {
+            end_stall();
+            return;
+        }
         if (sim.n_spinning == 0) {
             fire_due(); /* next_due may name one that has gone on since */
             if (sim.next_due == UINT64_MAX)
@@ -166,22 +177,26 @@ struct sim_event *sim_point_from(enum sim_op op, const void *where, const void *
                  (unsigned long long)sim.options.max_steps);
     if (sim.next_due != UINT64_MAX && sim_chance(sim.options.early_timeout))
         move_time(sim.next_due > sim.now ? sim.next_due : sim.now);
+    if (sim.stalled != NULL && sim.result.steps >= sim.stall_end)
+        end_stall();
     go_on();
     return record(op, where, pc);
 }
 
 /*
  * Behind one atomic in four others may run, too: between it and the plain accesses that follow.
- * Without that, publishing first and writing later would go unseen.  A stalled fiber stays behind for
- * long: until clocks were read that often, or the others have nothing to do.
+ * Without that, publishing first and writing later would go unseen.  A stalled fiber, one at a
+ * time, stays behind for long, or until the others have nothing to do.
  */
-#define STALL_NS 64u
+#define STALL_POINTS 1024u
 
 void sim_after(void)
 {
-    if (sim.n_runnable > 1 && sim_chance(sim.options.stall))
-        sim_block(SIM_SLEEPING, NULL, sim_due(1 + below(&sim.random, STALL_NS)));
-    else if (sim.n_runnable > 1 && sim_chance(16384))
+    if (sim.n_runnable > 1 && sim.stalled == NULL && sim_chance(sim.options.stall)) {
+        sim.stalled = sim.current;
+        sim.stall_end = sim.result.steps + below(&sim.random, STALL_POINTS);
+        sim_block(SIM_STALLED, NULL, UINT64_MAX);
+    } else if (sim.n_runnable > 1 && sim_chance(16384))
         go_on();
 }
 
@@ -271,6 +286,7 @@ static void reset(uint64_t seed)
     sim_pages_reset();
     sim_console_reset();
     sim.n_runnable = sim.n_spinning = sim.idle_steps = 0;
+    sim.stalled = NULL;
     sim.random = seed;
     sim.random_scenario = ~seed * 0xd6e8feb86659fd93u;
     sim.now = 1000000000u; /* a clock that starts at zero hides mistakes */

@@ -27,6 +27,7 @@ enum sim_state {
     SIM_ON_PARK,
     SIM_SPINNING,
     SIM_SLEEPING,
+    SIM_STALLED,
     SIM_ON_JOIN,
     SIM_ON_BARRIER,
     SIM_ON_WARP,
@@ -92,6 +93,8 @@ struct sim {
     uint64_t writes;  /* shared words changed, by anyone */
     uint64_t quantum; /* the next step of time while fibers only spin */
     uint32_t idle_steps;
+    struct sim_fiber *stalled; /* NULL = nobody */
+    uint64_t stall_end;        /* in scheduling points */
     void *host_sp;
     sim_options_t options;
     sim_result_t result;

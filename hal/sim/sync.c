@@ -88,8 +88,8 @@ bool gmk_hal_park_wait(gmk_hal_park_t *p, uint64_t timeout_ns)
         sim_block(SIM_ON_PARK, p, sim_due(timeout_ns));
         check_park(p);
         p->waiter = 0;
-        woken = p->token != 0;
-        sim_point(SIM_PARKED, p)->value = woken;
+        e = sim_point(SIM_PARKED, p);
+        e->value = woken = p->token != 0;
     }
     p->token = 0;
     return woken;

@@ -76,18 +76,21 @@ static inline void scn_drain(scn_t *s)
 static inline void scn_conserved(scn_t *s, uint64_t later)
 {
     gmk_stats_t st = scn_stats(s);
-    sim_check(st.accepted == st.completed + st.failed + st.dropped + later && st.pending == later && st.waiting == 0,
-              "accepted %u, completed %u, failed %u, dropped %u, pending %u, waiting %u", (unsigned)st.accepted,
-              (unsigned)st.completed, (unsigned)st.failed, (unsigned)st.dropped, (unsigned)st.pending,
-              (unsigned)st.waiting);
+    sim_check(st.accepted == st.completed + st.failed + st.dropped + later && st.pending == later &&
+                  st.waiting == 0,
+              "accepted %u, completed %u, failed %u, dropped %u, pending %u, waiting %u",
+              (unsigned)st.accepted, (unsigned)st.completed, (unsigned)st.failed, (unsigned)st.dropped,
+              (unsigned)st.pending, (unsigned)st.waiting);
 }
 
 static inline void scn_memory_back(scn_t *s)
 {
     gmk_mem_stats_t m;
     sim_check(gmk_mem_stats(&s->k, &m) == GMK_OK);
-    sim_check(m.payloads_live == s->begin.payloads_live, "%u payloads more", (unsigned)(m.payloads_live - s->begin.payloads_live));
-    sim_check(m.objects_live == s->begin.objects_live, "%d blocks more", (int)(m.objects_live - s->begin.objects_live));
+    sim_check(m.payloads_live == s->begin.payloads_live, "%u payloads more",
+              (unsigned)(m.payloads_live - s->begin.payloads_live));
+    sim_check(m.objects_live == s->begin.objects_live, "%d blocks more",
+              (int)(m.objects_live - s->begin.objects_live));
     sim_check(m.slab_reserved == s->begin.slab_reserved);
     sim_check(m.bad_frees == s->begin.bad_frees);
 }
@@ -157,7 +160,7 @@ static inline void scn_close(gmk_ctx_t *c, gmk_chan_t ch)
 {
     int rc = gmk_chan_close(c, ch);
     sim_check(rc == GMK_OK, "close %d", rc);
-    rc = gmk_wait_closed(c, ch, 10 * SCN_S);
+    rc = gmk_wait_closed(c, ch, GMK_HAL_FOREVER);
     sim_check(rc == GMK_OK, "wait_closed %d", rc);
 }
 
@@ -175,14 +178,17 @@ static inline void scn_set(gmk_a32_t *word, uint32_t value) { gmk_store32(word, 
 
 /* How many deliveries were reported, by code, since scn_hear. */
 typedef struct scn_letters {
-    uint32_t shed, closed, unloaded, halted, no_type;              /* sys.dropped */
+    uint32_t shed, closed, unloaded, halted, no_type;               /* sys.dropped */
     uint32_t own, yield_limit, retry_limit, poisoned, fault, other; /* sys.error */
 } scn_letters_t;
 
 extern scn_letters_t scn_letters;
 int scn_letter(gmk_ctx_t *c); /* a handler */
 #define SCN_LETTER 15u        /* the type it is registered as */
-#define SCN_LETTER_HANDLER {.type = SCN_LETTER, .fn = scn_letter, .name = "letter"}
+#define SCN_LETTER_HANDLER                                                                                   \
+    {                                                                                                        \
+        .type = SCN_LETTER, .fn = scn_letter, .name = "letter"                                               \
+    }
 
 /* Subscribes SCN_LETTER to sys.dropped and sys.error, for good. */
 static inline void scn_hear(scn_t *s, gmk_ctx_t *c)

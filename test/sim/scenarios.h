@@ -35,7 +35,8 @@
     X(coalesce, NULL, "lanes that are active together elect one to act for all")                 \
     X(spsc, NULL, "every item through a ring once, in order")                                    \
     X(mpmc, NULL, "every item through a ring once, each producer's in order")                    \
-    X(mpsc, NULL, "every node through a queue once, each producer's in order")
+    X(mpsc, NULL, "every node through a queue once, each producer's in order")                     \
+    X(local, NULL, "every task out of a local queue once, thieves or owner")
 
 /* Scenarios around a whole kernel: longer, so they run over fewer seeds. */
 #define SIM_KERNEL_SCENARIOS(X)                                                                   \

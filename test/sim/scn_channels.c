@@ -124,7 +124,8 @@ void scn_mailbox(void *arg)
     memset(&p2p, 0, sizeof p2p);
     SCN_BOOT(&s, scn_cfg(workers), handlers);
     gmk_ctx_t *c = scn_attach(&s, &port);
-    gmk_chan_t ch = scn_open(c, (gmk_chan_cfg_t){.name = "t.p2p", .slots = 1 + sim_rand(8), .reserve_pct = UINT32_MAX});
+    gmk_chan_t ch = scn_open(
+        c, (gmk_chan_cfg_t){.name = "t.p2p", .slots = 1 + sim_rand(8), .reserve_pct = UINT32_MAX});
     (void)scn_sub(c, ch, (gmk_sub_cfg_t){.handler = 1, .pinned = sim_rand(2), .worker = sim_rand(workers)});
     emit_all(&s, ch, EMITTERS);
     scn_drain(&s);
@@ -259,13 +260,15 @@ void scn_fanout(void *arg)
     SCN_BOOT(&s, scn_cfg(workers), handlers);
     gmk_ctx_t *c = scn_attach(&s, &port);
     warm_up(&s, c);
-    gmk_chan_t ch = scn_open(c, (gmk_chan_cfg_t){.name = "t.fan", .mode = GMK_FANOUT, .slots = 2 + sim_rand(8)});
+    gmk_chan_t ch = scn_open(c,
+                             (gmk_chan_cfg_t){.name = "t.fan", .mode = GMK_FANOUT, .slots = 2 + sim_rand(8)});
     (void)scn_sub(c, ch, (gmk_sub_cfg_t){.handler = 1});
     (void)scn_sub(c, ch, (gmk_sub_cfg_t){.handler = 2, .pinned = 1, .worker = fan.pin});
     (void)scn_sub(c, ch, (gmk_sub_cfg_t){.handler = 3, .order = GMK_PARALLEL});
     emit_all(&s, ch, 2);
     scn_drain(&s);
-    sim_check(fan.ordered.ran == 2 * MESSAGES && fan.pinned.ran == 2 * MESSAGES && fan.parallel == 2 * MESSAGES,
+    sim_check(fan.ordered.ran == 2 * MESSAGES && fan.pinned.ran == 2 * MESSAGES &&
+                  fan.parallel == 2 * MESSAGES,
               "%u %u %u", fan.ordered.ran, fan.pinned.ran, fan.parallel);
     sim_check(memcmp(fan.log[0], fan.log[1], sizeof fan.log[0]) == 0, "two orders");
     sim_check(scn_stats(&s).accepted == 3 * 2 * MESSAGES);
@@ -287,8 +290,8 @@ static int lossy_run(struct lossy *l, gmk_ctx_t *c)
 {
     sim_check(l->inside++ == 0);
     sim_check((int32_t)(c->task->seq - l->next) >= 0, "message %u after %u", c->task->seq, l->next - 1);
-    sim_check(gmk_chan_gap(c) == c->task->seq - l->next, "gap %u before %u after %u", gmk_chan_gap(c), c->task->seq,
-              l->next - 1);
+    sim_check(gmk_chan_gap(c) == c->task->seq - l->next, "gap %u before %u after %u", gmk_chan_gap(c),
+              c->task->seq, l->next - 1);
     l->first_came |= c->task->seq == 0;
     l->gaps += c->task->seq - l->next;
     l->next = c->task->seq + 1;
@@ -309,8 +312,8 @@ static void check_lossy(scn_t *s, gmk_chan_t ch, uint32_t subs, bool oldest)
     if (subs == 2) /* a mailbox sheds what finds no room before it has a number */
         sim_check(cs.emitted == 2 * MESSAGES, "%u emitted", (unsigned)cs.emitted);
     uint32_t handled = lossy[0].handled + lossy[1].handled;
-    sim_check(cs.completed == handled && cs.shed == subs * 2 * MESSAGES - handled, "%u completed, %u shed, %u handled",
-              (unsigned)cs.completed, (unsigned)cs.shed, handled);
+    sim_check(cs.completed == handled && cs.shed == subs * 2 * MESSAGES - handled,
+              "%u completed, %u shed, %u handled", (unsigned)cs.completed, (unsigned)cs.shed, handled);
     sim_check(scn_letters.shed == cs.shed, "%u letters", scn_letters.shed);
     for (uint32_t i = 2 - subs; i < 2 && subs == 2; i++)
         sim_check(oldest ? lossy[i].next == 2 * MESSAGES : lossy[i].first_came, "subscriber %u", i);
@@ -404,7 +407,8 @@ void scn_waiters(void *arg)
     SCN_BOOT(&s, scn_cfg(scn_workers()), handlers);
     gmk_ctx_t *c = scn_attach(&s, &port);
     wait.a = scn_open(c, (gmk_chan_cfg_t){.name = "t.a", .slots = 2 + sim_rand(2)});
-    wait.b = scn_open(c, (gmk_chan_cfg_t){.name = "t.b", .slots = 1 + sim_rand(2), .reserve_pct = UINT32_MAX});
+    wait.b = scn_open(c,
+                      (gmk_chan_cfg_t){.name = "t.b", .slots = 1 + sim_rand(2), .reserve_pct = UINT32_MAX});
     (void)scn_sub(c, wait.a, (gmk_sub_cfg_t){.handler = 2});
     (void)scn_sub(c, wait.b, (gmk_sub_cfg_t){.handler = 3});
     for (uint32_t i = 0; i < PRODUCERS; i++)
@@ -450,7 +454,8 @@ static void emit_outside(void *arg)
         gmk_task_t t = scn_task(0, sim_rand(4), message_id(e->number, i));
         uint64_t patience = sim_rand(3) == 0 ? sim_rand(1500) : 10 * SCN_S, start = sim_time();
         int rc = gmk_chan_emit_wait(c, e->ch, &t, patience);
-        sim_check(rc == GMK_OK || (rc == GMK_ERR_TIMEOUT && sim_time() - start >= patience && patience < SCN_S),
+        sim_check(rc == GMK_OK ||
+                      (rc == GMK_ERR_TIMEOUT && sim_time() - start >= patience && patience < SCN_S),
                   "emit_wait %d after %u ns", rc, (unsigned)(sim_time() - start));
         i += rc == GMK_OK;
     }
@@ -512,13 +517,14 @@ static gmk_task_t with_payload(gmk_ctx_t *c, uint64_t i)
 static void check_payload(const gmk_ctx_t *c)
 {
     const uint64_t *p = (const uint64_t *)(uintptr_t)c->task->payload_ptr;
-    sim_check(p[0] == content(c->task->meta0) && p[1] == p[0], "payload of message %u", (unsigned)c->task->meta0);
+    sim_check(p[0] == content(c->task->meta0) && p[1] == p[0], "payload of message %u",
+              (unsigned)c->task->meta0);
 }
 
 static int replay_run(gmk_ctx_t *c, uint32_t who)
 {
-    sim_check(c->task->seq == c->task->meta0 && c->task->seq == replay.sub[who].next, "message %u in place of %u",
-              c->task->seq, replay.sub[who].next);
+    sim_check(c->task->seq == c->task->meta0 && c->task->seq == replay.sub[who].next,
+              "message %u in place of %u", c->task->seq, replay.sub[who].next);
     check_payload(c);
     sim_yield();
     check_payload(c);
@@ -581,7 +587,8 @@ void scn_replay(void *arg)
     SCN_BOOT(&replay.s, scn_cfg(scn_workers()), handlers);
     gmk_ctx_t *c = scn_attach(&replay.s, &port);
     replay.ch = scn_open(
-        c, (gmk_chan_cfg_t){.name = "t.replay", .mode = GMK_FANOUT, .slots = 4, .replay = 4, .reserve_pct = UINT32_MAX});
+        c, (gmk_chan_cfg_t){
+               .name = "t.replay", .mode = GMK_FANOUT, .slots = 4, .replay = 4, .reserve_pct = UINT32_MAX});
     if (sim_rand(4) != 0)
         (void)scn_sub(c, replay.ch, (gmk_sub_cfg_t){.handler = 1});
     else
@@ -589,7 +596,8 @@ void scn_replay(void *arg)
     scn_together(3, emit_replay, roles, sizeof roles[0]);
     scn_drain(&replay.s);
     for (uint32_t i = 0; i < 3; i++)
-        sim_check(replay.sub[i].next == REPLAYED && (i == 0 || replay.sub[i].ran == REPLAYED - replay.sub[i].from),
+        sim_check(replay.sub[i].next == REPLAYED &&
+                      (i == 0 || replay.sub[i].ran == REPLAYED - replay.sub[i].from),
                   "subscriber %u: from %u to %u", i, replay.sub[i].from, replay.sub[i].next);
     scn_close(c, replay.ch);
     gmk_detach(&port);
@@ -604,8 +612,8 @@ static struct {
 
 static int degrade_run(gmk_ctx_t *c, uint32_t who)
 {
-    sim_check(c->task->seq == degrade[who].next + gmk_chan_gap(c), "message %u after %u, gap %u", c->task->seq,
-              degrade[who].next - 1, gmk_chan_gap(c));
+    sim_check(c->task->seq == degrade[who].next + gmk_chan_gap(c), "message %u after %u, gap %u",
+              c->task->seq, degrade[who].next - 1, gmk_chan_gap(c));
     check_payload(c);
     degrade[who].lost += gmk_chan_gap(c);
     degrade[who].next = c->task->seq + 1;

@@ -23,7 +23,7 @@ void scn_deterministic(void *arg)
     }
     scn_drain(&s);
     st = scn_stats(&s);
-    sim_check(st.det_hash == DET_WORKLOAD_HASH && st.accepted == DET_WORKLOAD_TASKS, "hash 0x%016llx, %u tasks",
-              (unsigned long long)st.det_hash, (unsigned)st.accepted);
+    sim_check(st.det_hash == DET_WORKLOAD_HASH && st.accepted == DET_WORKLOAD_TASKS,
+              "hash 0x%016llx, %u tasks", (unsigned long long)st.det_hash, (unsigned)st.accepted);
     scn_end(&s);
 }

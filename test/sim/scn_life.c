@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* scn_life.c — what comes and goes under fire: channels, subscribers, modules, workers, the kernel; and memory. */
+/* scn_life.c — what comes and goes under fire: channels, subscribers, modules, workers, the kernel; memory. */
 #include "kernel.h"
 
 #include <signal.h>
@@ -125,12 +125,15 @@ void scn_churn(void *arg)
     (void)arg;
     memset(&churn, 0, sizeof churn);
     churn.mode = sim_rand(2);
+    uint32_t early = sim_rand(2) * 400; /* the reaper comes while others are in the middle of something */
     SCN_BOOT(&churn.s, scn_cfg(scn_workers()), handlers);
     gmk_ctx_t *c = scn_attach(&churn.s, &port);
     scn_hear(&churn.s, c);
     warm_up(&churn.s, c);
     open_round(c);
+    sim_options()->early_timeout = early;
     scn_together(3, churn_role, roles, sizeof roles[0]);
+    sim_options()->early_timeout = 0;
     scn_close(c, churn.ch);
     scn_drain(&churn.s);
     gmk_stats_t st = scn_stats(&churn.s);
@@ -157,8 +160,8 @@ static struct {
 static int takeover_run(gmk_ctx_t *c, uint32_t who)
 {
     sim_check(takeover.inside++ == 0, "two subscribers at a time");
-    sim_check(c->task->meta0 == c->task->seq && c->task->seq >= takeover.next, "message %u after %u", c->task->seq,
-              takeover.next - 1);
+    sim_check(c->task->meta0 == c->task->seq && c->task->seq >= takeover.next, "message %u after %u",
+              c->task->seq, takeover.next - 1);
     sim_yield();
     takeover.inside--;
     if (sim_rand(8) == 0 && c->task->retry_count == 0)
@@ -371,7 +374,8 @@ void scn_faults(void *arg)
     scn_drain(&s);
     gmk_stats_t st = scn_stats(&s);
     sim_check(faults.ran + faults.crashed == 24 && faults.next == 12);
-    sim_check(st.faults == faults.crashed && st.failed == faults.crashed && scn_letters.fault == faults.crashed);
+    sim_check(st.faults == faults.crashed && st.failed == faults.crashed &&
+              scn_letters.fault == faults.crashed);
     scn_close(c, ch);
     gmk_detach(&port);
     scn_end(&s);
@@ -418,7 +422,8 @@ static int hang_message(gmk_ctx_t *c)
 
 void scn_watchdog(void *arg)
 {
-    static const gmk_handler_reg_t handlers[] = {{.type = 1, .fn = hang_run}, {.type = 2, .fn = hang_message}};
+    static const gmk_handler_reg_t handlers[] = {{.type = 1, .fn = hang_run},
+                                                 {.type = 2, .fn = hang_message}};
     static const uint32_t early[] = {0, 0, 200, 2000};
     uint32_t workers = 1 + sim_rand(2);
     gmk_boot_cfg_t cfg = scn_cfg(workers);
@@ -443,8 +448,8 @@ void scn_watchdog(void *arg)
     }
     scn_drain(&s);
     sim_options()->early_timeout = 0;
-    sim_check(hang.ran == HUNG_TASKS + hang.spawned && hang.next == HUNG_TASKS / 3, "%u ran, %u messages", hang.ran,
-              hang.next);
+    sim_check(hang.ran == HUNG_TASKS + hang.spawned && hang.next == HUNG_TASKS / 3, "%u ran, %u messages",
+              hang.ran, hang.next);
     scn_close(c, ch);
     gmk_detach(&port);
     scn_end(&s);
@@ -463,24 +468,17 @@ static int halt_run(gmk_ctx_t *c)
     gmk_task_t t = scn_task(1, sim_rand(4), c->task->meta0 + 1);
     int rc;
     switch (c->task->meta0 < 3 ? sim_rand(6) : 6) {
-    case 6:
-        break;
-    case 0:
-        return gmk_yield(c);
-    case 1:
-        return GMK_RETRY;
+    case 6: break;
+    case 0: return gmk_yield(c);
+    case 1: return GMK_RETRY;
     case 2:
         rc = gmk_chan_emit(c, halting.ch, &t);
         if (rc == GMK_CHAN_FULL)
             return gmk_chan_wait(c, halting.ch, 1);
         halting.accepted += rc == GMK_OK;
         break;
-    case 3:
-        halting.accepted += gmk_emit_after(c, &t, 100000) == GMK_OK;
-        break;
-    default:
-        halting.accepted += gmk_emit(c, &t) == GMK_OK;
-        halting.accepted += gmk_emit(c, &t) == GMK_OK;
+    case 3: halting.accepted += gmk_emit_after(c, &t, 100000) == GMK_OK; break;
+    default: halting.accepted += gmk_emit(c, &t) == GMK_OK; halting.accepted += gmk_emit(c, &t) == GMK_OK;
     }
     halting.ended++;
     return GMK_OK;
@@ -537,8 +535,9 @@ void scn_halt_loaded(void *arg)
     while (rc == GMK_ERR_BUSY);
     sim_check(rc == GMK_OK && r.zombies == 0, "halt %d", rc);
     sim_check(r.completed == halting.ended && halting.finis == 1);
-    sim_check(r.completed + r.failed + r.dropped == halting.accepted, "%u completed, %u failed, %u dropped, %u accepted",
-              (unsigned)r.completed, (unsigned)r.failed, (unsigned)r.dropped, halting.accepted);
+    sim_check(r.completed + r.failed + r.dropped == halting.accepted,
+              "%u completed, %u failed, %u dropped, %u accepted", (unsigned)r.completed, (unsigned)r.failed,
+              (unsigned)r.dropped, halting.accepted);
 }
 
 /* ---- memory that changes hands ------------------------------------------------------------- */
@@ -619,7 +618,8 @@ static void send_blocks(void *arg)
 
 void scn_exchange(void *arg)
 {
-    static const gmk_handler_reg_t handlers[] = {{.type = 1, .fn = free_here}, {.type = 2, .fn = free_and_send}};
+    static const gmk_handler_reg_t handlers[] = {{.type = 1, .fn = free_here},
+                                                 {.type = 2, .fn = free_and_send}};
     uint32_t roles[2] = {0, 1};
     (void)arg;
     memset(&exchange, 0, sizeof exchange);

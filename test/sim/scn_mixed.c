@@ -38,9 +38,9 @@ static int act(gmk_ctx_t *c, uint64_t depth)
 {
     uint32_t how = sim_rand(2 + CHANNELS);
     gmk_task_t t = some_task(c, how < 2 ? 1 : 0, depth);
-    int rc = how == 0   ? gmk_emit(c, &t)
-             : how == 1 ? gmk_emit_after(c, &t, sim_rand(3000))
-                        : gmk_chan_emit(c, mixed.ch[how - 2], &t);
+    int rc = how == 0 ? gmk_emit(c, &t)
+           : how == 1 ? gmk_emit_after(c, &t, sim_rand(3000))
+                      : gmk_chan_emit(c, mixed.ch[how - 2], &t);
     sim_check(rc == GMK_OK || rc == GMK_ERR_FULL || rc == GMK_CHAN_FULL, "%u: %d", how, rc);
     take_back(c, &t, rc);
     return rc == GMK_CHAN_FULL ? (int)how - 1 : 0; /* 1 + channel that was full */
@@ -53,15 +53,10 @@ static int direct_run(gmk_ctx_t *c)
     mixed.ran++;
     sim_check(p == NULL || *p == depth);
     switch (sim_rand(12)) {
-    case 0:
-        return gmk_yield(c);
-    case 1:
-        return GMK_RETRY;
-    case 2:
-        mixed.failed++;
-        return GMK_FAIL(3);
-    default:
-        break;
+    case 0: return gmk_yield(c);
+    case 1: return GMK_RETRY;
+    case 2: mixed.failed++; return GMK_FAIL(3);
+    default: break;
     }
     for (uint32_t i = sim_rand(3); i > 0 && depth != 0; i--) {
         int full = act(c, depth - 1);
@@ -75,14 +70,12 @@ static int direct_run(gmk_ctx_t *c)
 static int message_run(gmk_ctx_t *c, uint32_t i)
 {
     bool again = c->task->yield_count != 0 || c->task->retry_count != 0;
-    sim_check(c->task->seq >= mixed.last[i] + (again ? 0 : 1) || c->task->seq == 0, "message %u after %u", c->task->seq,
-              mixed.last[i]);
+    sim_check(c->task->seq >= mixed.last[i] + (again ? 0 : 1) || c->task->seq == 0, "message %u after %u",
+              c->task->seq, mixed.last[i]);
     mixed.last[i] = c->task->seq;
     switch (sim_rand(8)) {
-    case 0:
-        return c->task->yield_count < 4 ? gmk_yield(c) : GMK_OK;
-    case 1:
-        return c->task->retry_count < 4 ? GMK_RETRY : GMK_OK;
+    case 0: return c->task->yield_count < 4 ? gmk_yield(c) : GMK_OK;
+    case 1: return c->task->retry_count < 4 ? GMK_RETRY : GMK_OK;
     default:
         if (c->task->meta0 != 0)
             (void)act(c, c->task->meta0 - 1);

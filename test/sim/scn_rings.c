@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* scn_rings.c — rings and the queue of many producers: each item once, each producer's in order. */
+/* scn_rings.c — rings, the queue of many producers, the local queue: each item once, in order. */
 #include "scenarios.h"
 
 #include <ggmk/mpmc.h>
 #include <ggmk/spsc.h>
+#include "lq.h"
 #include "mpsc.h"
 
 #define PRODUCERS 3u
@@ -201,4 +202,61 @@ void scn_mpsc(void *arg)
     for (uint32_t i = 0; i < PRODUCERS; i++)
         gmk_hal_thread_join(&t[i]);
     sim_check(gmk_mpsc_empty(&queue) && gmk_mpsc_pop(&queue) == NULL);
+}
+
+/* ---- one owner, many thieves --------------------------------------------------------------- */
+
+#define STOLEN 40u
+
+struct local {
+    gmk_lq_t queue;
+    gmk_slot_t slots[4];
+    gmk_a32_t taken;
+    uint8_t seen[STOLEN];
+};
+
+static void local_take(struct local *l, const gmk_slot_t *out, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        sim_check(out[i].task.meta0 < STOLEN && out[i].task.meta1 == ~out[i].task.meta0);
+        sim_check(++l->seen[out[i].task.meta0] == 1, "task %u twice", (unsigned)out[i].task.meta0);
+    }
+    (void)gmk_add32(&l->taken, n, GMK_RLX, GMK_KERNEL);
+}
+
+static void local_steal(void *arg)
+{
+    struct local *l = *(struct local **)arg;
+    gmk_slot_t out[2];
+    for (uint32_t round = 0; gmk_load32(&l->taken, GMK_RLX, GMK_KERNEL) < STOLEN; round++) {
+        uint32_t n = gmk_lq_empty(&l->queue) ? 0 : gmk_lq_steal_half(&l->queue, out, 1 + sim_rand(2));
+        local_take(l, out, n);
+        if (n == 0)
+            gmk_hal_relax(round);
+    }
+}
+
+void scn_local(void *arg)
+{
+    (void)arg;
+    struct local l = {.taken = {0}}, *args[2] = {&l, &l};
+    gmk_hal_thread_t t[2];
+    gmk_slot_t out[2];
+
+    sim_options()->stall = 2000;
+    gmk_lq_init(&l.queue, l.slots, 4);
+    for (uint32_t i = 0; i < 2; i++)
+        sim_check(gmk_hal_thread_create(&t[i], "thief", UINT32_MAX, local_steal, &args[i]) == 0);
+    for (uint64_t i = 0; i < STOLEN;) {
+        gmk_task_t task = {.meta0 = i, .meta1 = ~i};
+        if (gmk_lq_push(&l.queue, &task, 0, sim_rand(2) != 0))
+            i++;
+        else
+            local_take(&l, out, gmk_lq_pop(&l.queue, out, 1 + sim_rand(2)));
+    }
+    while (gmk_lq_count(&l.queue) != 0)
+        local_take(&l, out, gmk_lq_pop(&l.queue, out, 2));
+    for (uint32_t i = 0; i < 2; i++)
+        gmk_hal_thread_join(&t[i]);
+    sim_check(l.taken.v == STOLEN);
 }

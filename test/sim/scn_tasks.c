@@ -6,7 +6,7 @@
 
 /* ---- queues -------------------------------------------------------------------------------- */
 
-#define QUEUE_TASKS 150u
+#define QUEUE_TASKS 120u
 
 static struct {
     uint8_t seen[QUEUE_TASKS];
@@ -19,8 +19,11 @@ static void once(uint8_t *seen, uint32_t id, uint32_t n)
     sim_check(seen[id]++ == 0, "task %u twice", id);
 }
 
+/* Yields keep the local queues turning: their rings wrap while a thief may still be copying. */
 static int leaf(gmk_ctx_t *c)
 {
+    if (c->task->yield_count < c->task->meta0 % 6)
+        return gmk_yield(c);
     once(queues.seen, (uint32_t)c->task->meta0, QUEUE_TASKS);
     queues.ran++;
     return GMK_OK;
@@ -49,7 +52,9 @@ void scn_queues(void *arg)
     scn_t s;
     (void)arg;
     memset(&queues, 0, sizeof queues);
-    SCN_BOOT(&s, scn_cfg(scn_workers()), handlers);
+    gmk_boot_cfg_t cfg = scn_cfg(2 + sim_rand(2));
+    sim_options()->stall = 300;
+    SCN_BOOT(&s, cfg, handlers);
     uint32_t cut = QUEUE_TASKS - sim_rand(40);
     gmk_task_t t[2] = {scn_task(2, 0, 0), scn_task(2, 2, cut)};
     t[0].meta1 = cut;
@@ -270,7 +275,8 @@ static int retry_spaced(gmk_ctx_t *c)
 {
     uint64_t base = 1000u << (c->task->retry_count > 1 ? c->task->retry_count - 1 : 0);
     if (c->task->retry_count != 0)
-        sim_check(sim_time() - retries.last >= base - base / 4, "after %u ns", (unsigned)(sim_time() - retries.last));
+        sim_check(sim_time() - retries.last >= base - base / 4, "after %u ns",
+                  (unsigned)(sim_time() - retries.last));
     retries.last = sim_time();
     return GMK_RETRY;
 }
@@ -292,8 +298,8 @@ static void poisoned(scn_t *s, uint32_t workers)
     scn_drain(s);
     if (sim_rand(8) == 0)
         sim_check(gmk_type_stats(&s->k, 3, &ts) == GMK_OK && ts.poisoned == 1 && ts.failed == 10);
-    sim_check(retries.poison_runs >= POISON && retries.poison_runs < POISON + 2 * workers, "%u runs, %u workers",
-              retries.poison_runs, workers);
+    sim_check(retries.poison_runs >= POISON && retries.poison_runs < POISON + 2 * workers,
+              "%u runs, %u workers", retries.poison_runs, workers);
     sim_check(scn_letters.own == retries.poison_runs && scn_letters.poisoned == 10 - retries.poison_runs);
     uint32_t runs = retries.poison_runs;
     sim_check(gmk_type_reset(&s->k, 3) == GMK_OK);
@@ -358,8 +364,7 @@ static int tick_run(gmk_ctx_t *c)
 {
     uint32_t key = (uint32_t)(c->task->meta0 << 8 | c->task->meta1);
     sim_check(gmk_tick(c) >= c->task->meta0);
-    sim_check(key > timers.last_tick || timers.ticked == 0, "%u after %u", key,
-              timers.last_tick);
+    sim_check(key > timers.last_tick || timers.ticked == 0, "%u after %u", key, timers.last_tick);
     timers.last_tick = key;
     timers.ticked++;
     return GMK_OK;
@@ -388,8 +393,8 @@ static void check_timers(uint32_t workers)
     for (uint32_t i = 0; i < 2 * TIMERS; i++) {
         uint32_t a = i / TIMERS, b = i % TIMERS;
         sim_check(timers.timer[a][b].ran >= timers.timer[a][b].from, "timer %u.%u early", a, b);
-        sim_check(timers.timer[a][b].ran <= timers.timer[a][b].to + LATE_NS, "timer %u.%u is %u ns late", a, b,
-                  (unsigned)(timers.timer[a][b].ran - timers.timer[a][b].to));
+        sim_check(timers.timer[a][b].ran <= timers.timer[a][b].to + LATE_NS, "timer %u.%u is %u ns late", a,
+                  b, (unsigned)(timers.timer[a][b].ran - timers.timer[a][b].to));
         for (uint32_t j = 0; j < 2 * TIMERS && workers == 1; j++)
             if (timers.timer[a][b].to < timers.timer[j / TIMERS][j % TIMERS].from)
                 sim_check(timers.timer[a][b].rank < timers.timer[j / TIMERS][j % TIMERS].rank, "order");

@@ -93,7 +93,8 @@ void scn_wide(void *arg)
     sim_options()->lanes = WIDE_LANES;
     SCN_BOOT(&s, cfg, handlers);
     gmk_ctx_t *c = scn_attach(&s, &port);
-    wide.ch = scn_open(c, (gmk_chan_cfg_t){.name = "t.wide", .slots = WIDE_SCALARS, .reserve_pct = UINT32_MAX});
+    wide.ch = scn_open(c,
+                       (gmk_chan_cfg_t){.name = "t.wide", .slots = WIDE_SCALARS, .reserve_pct = UINT32_MAX});
     (void)scn_sub(c, wide.ch, (gmk_sub_cfg_t){.handler = 4});
     for (uint32_t i = 0; i < WIDE_SCALARS; i++) {
         gmk_task_t t = scn_task(1, sim_rand(4), i);
