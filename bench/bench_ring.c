@@ -13,8 +13,14 @@
 
 /* ---- ours --------------------------------------------------------------------------------- */
 
-typedef struct { gmk_spsc_t r; void *mem; } our_spsc_t;
-typedef struct { gmk_mpmc_t r; void *mem; } our_mpmc_t;
+typedef struct {
+    gmk_spsc_t r;
+    void *mem;
+} our_spsc_t;
+typedef struct {
+    gmk_mpmc_t r;
+    void *mem;
+} our_mpmc_t;
 
 static void *our_spsc_make(size_t elem)
 {
@@ -32,12 +38,12 @@ static void our_spsc_destroy(void *q)
     free(q);
 }
 
-#define OUR_SPSC(id, E)                                                                                           \
-    static void *id##_make(void) { return our_spsc_make(sizeof(E)); }                                             \
-    static void id##_destroy(void *q) { our_spsc_destroy(q); }                                                    \
-    BENCH_SINGLE(id, our_spsc_t, E, BENCH_NOTHING, gmk_spsc_push(&q->r, &e, sizeof e), BENCH_NOTHING,             \
-                 gmk_spsc_pop(&q->r, &e, sizeof e))                                                               \
-    BENCH_BULK(id, our_spsc_t, E, BENCH_NOTHING, gmk_spsc_push_n(&q->r, a, sizeof(E), k), BENCH_NOTHING,          \
+#define OUR_SPSC(id, E)                                                                                      \
+    static void *id##_make(void) { return our_spsc_make(sizeof(E)); }                                        \
+    static void id##_destroy(void *q) { our_spsc_destroy(q); }                                               \
+    BENCH_SINGLE(id, our_spsc_t, E, BENCH_NOTHING, gmk_spsc_push(&q->r, &e, sizeof e), BENCH_NOTHING,        \
+                 gmk_spsc_pop(&q->r, &e, sizeof e))                                                          \
+    BENCH_BULK(id, our_spsc_t, E, BENCH_NOTHING, gmk_spsc_push_n(&q->r, a, sizeof(E), k), BENCH_NOTHING,     \
                gmk_spsc_pop_n(&q->r, a, sizeof(E), k))
 
 OUR_SPSC(our8, bench_e8_t)
@@ -66,11 +72,20 @@ BENCH_BULK(our48, our_mpmc_t, bench_e48_t, BENCH_NOTHING, gmk_mpmc_push_n(&q->r,
 
 /* ---- ck_ring ------------------------------------------------------------------------------ */
 
-typedef struct { ck_ring_t r; void *mem; } ck_t;
+typedef struct {
+    ck_ring_t r;
+    void *mem;
+} ck_t;
 
-struct ck8 { uint64_t w[1]; };
-struct ck48 { _Alignas(16) uint64_t w[6]; };
-struct ck64 { _Alignas(16) uint64_t w[8]; };
+struct ck8 {
+    uint64_t w[1];
+};
+struct ck48 {
+    _Alignas(16) uint64_t w[6];
+};
+struct ck64 {
+    _Alignas(16) uint64_t w[8];
+};
 CK_RING_PROTOTYPE(e8, ck8)
 CK_RING_PROTOTYPE(e48, ck48)
 CK_RING_PROTOTYPE(e64, ck64)
@@ -90,11 +105,11 @@ static void ck_destroy(void *q)
     free(q);
 }
 
-#define CK(id, E, KIND, NAME)                                                                                     \
-    static void *id##_make(void) { return ck_make(sizeof(E)); }                                                   \
-    static void id##_destroy(void *q) { ck_destroy(q); }                                                          \
-    BENCH_SINGLE(id, ck_t, E, BENCH_NOTHING, ck_ring_enqueue_##KIND##_##NAME(&q->r, q->mem, &e), BENCH_NOTHING,   \
-                 ck_ring_dequeue_##KIND##_##NAME(&q->r, q->mem, &e))
+#define CK(id, E, KIND, NAME)                                                                                \
+    static void *id##_make(void) { return ck_make(sizeof(E)); }                                              \
+    static void id##_destroy(void *q) { ck_destroy(q); }                                                     \
+    BENCH_SINGLE(id, ck_t, E, BENCH_NOTHING, ck_ring_enqueue_##KIND##_##NAME(&q->r, q->mem, &e),             \
+                 BENCH_NOTHING, ck_ring_dequeue_##KIND##_##NAME(&q->r, q->mem, &e))
 
 CK(ck8, struct ck8, spsc, e8)
 CK(ck48, struct ck48, mpmc, e48)
@@ -111,13 +126,13 @@ static void *rte_make(size_t elem, unsigned flags)
     return r;
 }
 
-#define RTE(id, E, FLAGS, P, C)                                                                                   \
-    static void *id##_make(void) { return rte_make(sizeof(E), FLAGS); }                                           \
-    static void id##_destroy(void *q) { free(q); }                                                                \
-    BENCH_SINGLE(id, struct rte_ring, E, BENCH_NOTHING, rte_ring_##P##_enqueue_elem(q, &e, sizeof e) == 0,        \
-                 BENCH_NOTHING, rte_ring_##C##_dequeue_elem(q, &e, sizeof e) == 0)                                \
-    BENCH_BULK(id, struct rte_ring, E, BENCH_NOTHING,                                                             \
-               rte_ring_##P##_enqueue_burst_elem(q, a, sizeof(E), k, NULL), BENCH_NOTHING,                        \
+#define RTE(id, E, FLAGS, P, C)                                                                              \
+    static void *id##_make(void) { return rte_make(sizeof(E), FLAGS); }                                      \
+    static void id##_destroy(void *q) { free(q); }                                                           \
+    BENCH_SINGLE(id, struct rte_ring, E, BENCH_NOTHING, rte_ring_##P##_enqueue_elem(q, &e, sizeof e) == 0,   \
+                 BENCH_NOTHING, rte_ring_##C##_dequeue_elem(q, &e, sizeof e) == 0)                           \
+    BENCH_BULK(id, struct rte_ring, E, BENCH_NOTHING,                                                        \
+               rte_ring_##P##_enqueue_burst_elem(q, a, sizeof(E), k, NULL), BENCH_NOTHING,                   \
                rte_ring_##C##_dequeue_burst_elem(q, a, sizeof(E), k, NULL))
 
 RTE(rte8, bench_e8_t, RING_F_SP_ENQ | RING_F_SC_DEQ, sp, sc)

@@ -24,9 +24,6 @@ uint64_t bench_our_timers_hold(void *q, const uint64_t *keys, uint32_t n, uint32
 #endif
 
 /* Depends on the order: two queues that agree on it fired everything in the same order. */
-static inline uint64_t bench_mix(uint64_t sum, uint64_t word)
-{
-    return (sum ^ word) * 0x9e3779b97f4a7c15u;
-}
+static inline uint64_t bench_mix(uint64_t sum, uint64_t word) { return (sum ^ word) * 0x9e3779b97f4a7c15u; }
 
 #endif

@@ -158,7 +158,8 @@ static int emit_det(gmk_front_t *f, gmk_lane_t *l, gmk_channel_t *c, gmk_task_t 
     if (t->type == 0)
         t->type = c->msg_type;
     uint32_t tick = (uint32_t)gmk_load64(&f->core->tick, GMK_RLX, GMK_KERNEL);
-    rc = l != NULL && l->det_run != 0 ? gmk_det_emit(l, t, c->handle, 1) : gmk_det_input(f, t, c->handle, tick + 1);
+    rc = l != NULL && l->det_run != 0 ? gmk_det_emit(l, t, c->handle, 1)
+                                      : gmk_det_input(f, t, c->handle, tick + 1);
     return rc < 0 ? rc : 1;
 }
 
@@ -176,7 +177,8 @@ static int emit_some(gmk_front_t *f, gmk_lane_t *l, uint32_t handle, gmk_task_t 
     gmk_channel_t *c = handle == 0 ? NULL : gmk_chan_of(f->core, handle);
     int rc = GMK_UNLIKELY(gmk_check_up(f) < 0) ? GMK_ERR_STATE : c == NULL ? GMK_CHAN_CLOSED : GMK_OK;
     if (rc == GMK_OK)
-        rc = GMK_UNLIKELY((t[0].flags & GMK_TASK_DETERMINISTIC) != 0) ? emit_det(f, l, c, t) : emit_run(f, c, t, n);
+        rc = GMK_UNLIKELY((t[0].flags & GMK_TASK_DETERMINISTIC) != 0) ? emit_det(f, l, c, t)
+                                                                      : emit_run(f, c, t, n);
     if (GMK_UNLIKELY(rc < 0))
         rc = count_refusal(f, c, rc);
     gmk_call_end(f);
@@ -224,7 +226,8 @@ static void wait_for_credit(gmk_front_t *f, uint32_t handle, uint32_t prio, uint
     if (wait) {
         (void)gmk_or64(&c->port_waiters, (uint64_t)1 << (f - f->core->ports), GMK_ACQ_REL, GMK_KERNEL);
         gmk_fence(GMK_SEQ, GMK_KERNEL);
-        wait = gmk_chan_free(c, prio) == 0 && (gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL) & GMK_W_CLOSED) == 0;
+        wait = gmk_chan_free(c, prio) == 0 &&
+               (gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL) & GMK_W_CLOSED) == 0;
     }
     gmk_call_end(f);
     if (wait)

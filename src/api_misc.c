@@ -269,7 +269,8 @@ static int observe(gmk_kernel_t *kernel, gmk_observed_t *o)
 int gmk_export_prometheus(gmk_kernel_t *kernel, gmk_write_fn write, void *arg)
 {
     gmk_observed_t o;
-    return write == NULL || observe(kernel, &o) < 0 ? GMK_ERR_INVAL : gmk_export_prometheus_from(&o, write, arg);
+    return write == NULL || observe(kernel, &o) < 0 ? GMK_ERR_INVAL
+                                                    : gmk_export_prometheus_from(&o, write, arg);
 }
 
 int gmk_export_fxt(gmk_kernel_t *kernel, gmk_write_fn write, void *arg)
@@ -281,5 +282,6 @@ int gmk_export_fxt(gmk_kernel_t *kernel, gmk_write_fn write, void *arg)
 int gmk_export_ctf(gmk_kernel_t *kernel, int metadata, gmk_write_fn write, void *arg)
 {
     gmk_observed_t o;
-    return write == NULL || observe(kernel, &o) < 0 ? GMK_ERR_INVAL : gmk_export_ctf_from(&o, metadata, write, arg);
+    return write == NULL || observe(kernel, &o) < 0 ? GMK_ERR_INVAL
+                                                    : gmk_export_ctf_from(&o, metadata, write, arg);
 }

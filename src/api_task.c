@@ -18,13 +18,15 @@ int gmk_check_task(gmk_core_t *k, const gmk_task_t *t)
     if (t->payload_ptr == 0)
         return (t->flags & GMK_TASK_PAYLOAD_RC) != 0 || t->payload_len != 0 ? GMK_ERR_INVAL : GMK_OK;
     uint64_t base = (uint64_t)(uintptr_t)k->kernel->arena, size = k->kernel->arena_size;
-    if (t->payload_ptr < base || t->payload_ptr - base >= size || t->payload_len > size - (t->payload_ptr - base))
+    if (t->payload_ptr < base || t->payload_ptr - base >= size ||
+        t->payload_len > size - (t->payload_ptr - base))
         return GMK_ERR_INVAL;
     if ((t->flags & GMK_TASK_PAYLOAD_RC) == 0)
         return GMK_OK;
     void *p = (void *)(uintptr_t)t->payload_ptr;
-    return gmk_payload_count(&k->heap, p) != 0 && gmk_heap_contains(&k->heap, p, t->payload_len) ? GMK_OK
-                                                                                                : GMK_ERR_INVAL;
+    return gmk_payload_count(&k->heap, p) != 0 && gmk_heap_contains(&k->heap, p, t->payload_len)
+             ? GMK_OK
+             : GMK_ERR_INVAL;
 }
 
 int gmk_refuse(gmk_front_t *f, int rc)
@@ -90,7 +92,8 @@ static int accept_n(gmk_front_t *f, gmk_lane_t *l, const gmk_task_t *t, uint32_t
 /* Without payload and not deterministic: then ranges are all there is to check. */
 static inline bool is_plain(const gmk_core_t *k, const gmk_task_t *t)
 {
-    return t->type - 1 < k->n_types - 1 && t->tenant < k->n_tenants && (t->payload_ptr | t->payload_len) == 0 &&
+    return t->type - 1 < k->n_types - 1 && t->tenant < k->n_tenants &&
+           (t->payload_ptr | t->payload_len) == 0 &&
            (t->flags & (GMK_TASK_DETERMINISTIC | GMK_TASK_PAYLOAD_RC)) == 0;
 }
 
@@ -100,7 +103,7 @@ static int accept_one(gmk_front_t *f, gmk_lane_t *l, const gmk_task_t *t)
     gmk_task_copy(&copy, t);
     gmk_enter(f);
     int got = GMK_LIKELY(is_plain(f->core, &copy) && gmk_check_up(f) == GMK_OK) ? (int)gmk_accept(f, &copy, 1)
-                                                                                 : accept_some(f, l, &copy, 1);
+                                                                                : accept_some(f, l, &copy, 1);
     if (got == 0)
         got = gmk_refuse(f, GMK_ERR_FULL);
     gmk_leave(f);
@@ -273,10 +276,7 @@ uint32_t gmk_self_worker(gmk_ctx_t *c)
     return gmk_ctx_ok(c) && c->front->worker != NULL ? c->front->worker->index : UINT32_MAX;
 }
 
-uint32_t gmk_self_tenant(gmk_ctx_t *c)
-{
-    return gmk_ctx_ok(c) ? c->task->tenant : 0;
-}
+uint32_t gmk_self_tenant(gmk_ctx_t *c) { return gmk_ctx_ok(c) ? c->task->tenant : 0; }
 
 uint32_t gmk_tick(gmk_ctx_t *c)
 {

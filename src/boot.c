@@ -310,8 +310,9 @@ static int split(gmk_core_t *k, const gmk_boot_cfg_t *c, uint64_t fixed, shares_
     s->stranding = (k->n_all + k->n_ports) * (GMK_SLAB_CACHE + GMK_SLAB_CHAIN);
     uint64_t extra = s->stranding + SPARE_NODES;
     uint64_t least_tasks = c->task_max != 0 ? c->task_max : 64;
-    uint64_t least = fixed + (least_tasks + extra) * node + (uint64_t)64 * GMK_TRACE_RECORD_BYTES * k->n_fronts +
-                     MIN_BLOCKS + (uint64_t)MIN_BUMP * k->n_all + 4096;
+    uint64_t least = fixed + (least_tasks + extra) * node +
+                     (uint64_t)64 * GMK_TRACE_RECORD_BYTES * k->n_fronts + MIN_BLOCKS +
+                     (uint64_t)MIN_BUMP * k->n_all + 4096;
     if (c->arena_size < least)
         return too_small(c, least);
     uint64_t rest = c->arena_size - fixed - 4096;
@@ -349,7 +350,8 @@ static int share_layout(layout_t *l, gmk_core_t *k, const shares_t *s)
     k->credit_block = block < 1 ? 1 : block > 64 ? 64 : block;
     gmk_store64(&k->credits, s->task_max, GMK_RLX, GMK_KERNEL);
     void *blocks = take(l, 0);
-    return gmk_heap_init(&k->heap, blocks, (uint64_t)(l->base + k->kernel->arena_size - (unsigned char *)blocks));
+    return gmk_heap_init(&k->heap, blocks,
+                         (uint64_t)(l->base + k->kernel->arena_size - (unsigned char *)blocks));
 }
 
 static void caches_init(gmk_core_t *k)

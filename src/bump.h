@@ -46,9 +46,6 @@ static inline void *gmk_bump_alloc(gmk_bump_t *b, uint64_t size)
     return b->base + off;
 }
 
-static inline void gmk_bump_clear(gmk_bump_t *b)
-{
-    gmk_store64(&b->off, 0, GMK_RLX, GMK_WORKER);
-}
+static inline void gmk_bump_clear(gmk_bump_t *b) { gmk_store64(&b->off, 0, GMK_RLX, GMK_WORKER); }
 
 #endif

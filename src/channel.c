@@ -6,10 +6,7 @@
 #include "channel.h"
 #include "grace.h"
 
-size_t gmk_chans_bytes(void)
-{
-    return sizeof(gmk_chans_t);
-}
+size_t gmk_chans_bytes(void) { return sizeof(gmk_chans_t); }
 
 void gmk_chans_init(gmk_core_t *k, void *mem)
 {
@@ -71,7 +68,8 @@ static int check_cfg(const gmk_chan_cfg_t *cfg, bool sys)
     if (!sys && cfg->name[0] == 's' && cfg->name[1] == 'y' && cfg->name[2] == 's' && cfg->name[3] == '.')
         return GMK_ERR_INVAL;
     if (cfg->mode > GMK_FANOUT || cfg->guarantee > GMK_LOSSY || cfg->slots > GMK_MAX_SLOTS ||
-        cfg->replay > GMK_MAX_SLOTS || (cfg->flags & ~(uint32_t)(GMK_CHAN_DROP_OLDEST | GMK_CHAN_DEGRADE)) != 0 ||
+        cfg->replay > GMK_MAX_SLOTS ||
+        (cfg->flags & ~(uint32_t)(GMK_CHAN_DROP_OLDEST | GMK_CHAN_DEGRADE)) != 0 ||
         (cfg->reserve_pct > 50 && cfg->reserve_pct != UINT32_MAX))
         return GMK_ERR_RANGE;
     if (cfg->replay != 0 && (cfg->mode != GMK_FANOUT || cfg->guarantee != GMK_LOSSLESS))
@@ -257,7 +255,8 @@ static void aim_inlet(gmk_mailbox_t *m)
     gmk_store32(&m->in->pinned, m->pinned, GMK_REL, GMK_KERNEL);
 }
 
-static int mailbox_setup(gmk_core_t *k, gmk_channel_t *c, gmk_mailbox_t *m, const gmk_sub_cfg_t *cfg, uint32_t index)
+static int mailbox_setup(gmk_core_t *k, gmk_channel_t *c, gmk_mailbox_t *m, const gmk_sub_cfg_t *cfg,
+                         uint32_t index)
 {
     m->index = index;
     m->delivery = gmk_delivery_of(c->handle, index);
@@ -288,8 +287,8 @@ static void place_mailbox(gmk_mailbox_t *m, uint64_t join)
     gmk_store64(&m->cursor, start, GMK_RLX, GMK_KERNEL);
     gmk_store64(&m->done, start, GMK_REL, GMK_KERNEL);
     if (m->in == &m->own)
-        gmk_store64(&m->own.word, start | (gmk_load64(&m->own.word, GMK_RLX, GMK_KERNEL) & GMK_W_FLAGS), GMK_REL,
-                    GMK_KERNEL);
+        gmk_store64(&m->own.word, start | (gmk_load64(&m->own.word, GMK_RLX, GMK_KERNEL) & GMK_W_FLAGS),
+                    GMK_REL, GMK_KERNEL);
 }
 
 /* Replayed messages get the reference that emitting them to one more would have added. */
@@ -421,7 +420,8 @@ void gmk_channel_unsub(gmk_front_t *f, gmk_mailbox_t *m, int reason)
     gmk_channel_t *c = m->chan;
     gmk_store32(&m->leaving, GMK_LEAVES_SOON, GMK_RLX, GMK_KERNEL);
     uint64_t w = gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL);
-    while (!gmk_cas64(&c->in.word, &w, gmk_w_changed(w, c->mode == GMK_FANOUT ? -1 : 0), GMK_ACQ_REL, GMK_KERNEL))
+    while (!gmk_cas64(&c->in.word, &w, gmk_w_changed(w, c->mode == GMK_FANOUT ? -1 : 0), GMK_ACQ_REL,
+                      GMK_KERNEL))
         ;
     if (c->mode == GMK_P2P)
         gmk_store64(&c->base, gmk_w_ticket(w), GMK_REL, GMK_KERNEL);
@@ -489,7 +489,8 @@ static bool is_drained(gmk_mailbox_t *m)
             return false;
         end = gmk_w_ticket(gmk_load64(&m->own.word, GMK_ACQ, GMK_KERNEL));
     }
-    return gmk_load64(&m->done, GMK_ACQ, GMK_KERNEL) == end && gmk_load64(&m->cursor, GMK_ACQ, GMK_KERNEL) == end;
+    return gmk_load64(&m->done, GMK_ACQ, GMK_KERNEL) == end &&
+           gmk_load64(&m->cursor, GMK_ACQ, GMK_KERNEL) == end;
 }
 
 /* The P2P mailbox that joined first takes over. */

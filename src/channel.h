@@ -72,7 +72,10 @@ static inline uint64_t gmk_w_with(uint64_t w, uint32_t state, uint32_t prio)
     return (w & ~(uint64_t)(GMK_W_STATE | GMK_W_PRIO)) | state | prio << 2;
 }
 /* Serial difference of two tickets, in messages. */
-static inline int64_t gmk_ticket_diff(uint64_t a, uint64_t b) { return (int64_t)(a - b) / (int64_t)GMK_TICKET; }
+static inline int64_t gmk_ticket_diff(uint64_t a, uint64_t b)
+{
+    return (int64_t)(a - b) / (int64_t)GMK_TICKET;
+}
 static inline uint32_t gmk_ticket_number(uint64_t t) { return (uint32_t)(t / GMK_TICKET); }
 
 /* A message slot: 48 bytes of task, the time of emission when sampled, the sequence word. */
@@ -85,45 +88,45 @@ typedef struct gmk_msg {
 /* Fields only the core touches, on the line of the word that every emitter owns anyway. */
 typedef struct gmk_inlet {
     _Alignas(GMK_CACHE_LINE) gmk_a64_t word;
-    gmk_a64_t gate;       /* ticket | generation bits */
-    uint32_t delivery;    /* what its activation records carry in task.channel */
-    gmk_a32_t type;       /* handler type, for grouping; 0 = distributor */
-    gmk_a32_t pinned;     /* 1 + worker index, 0 = any */
+    gmk_a64_t gate;              /* ticket | generation bits */
+    uint32_t delivery;           /* what its activation records carry in task.channel */
+    gmk_a32_t type;              /* handler type, for grouping; 0 = distributor */
+    gmk_a32_t pinned;            /* 1 + worker index, 0 = any */
     gmk_node_t nodes[GMK_PRIOS]; /* for records that find a ring full, and for inboxes */
 } gmk_inlet_t;
 
 struct gmk_channel;
 
 typedef struct gmk_mailbox {
-    gmk_inlet_t own;        /* fan-out */
-    gmk_inlet_t *in;        /* &own, or the channel's (P2P) */
+    gmk_inlet_t own; /* fan-out */
+    gmk_inlet_t *in; /* &own, or the channel's (P2P) */
     struct gmk_channel *chan;
-    gmk_msg_t *ring;        /* the log, or `own_ring` */
-    gmk_msg_t *own_ring;    /* fan-out lossy: its private copy of what was passed on */
+    gmk_msg_t *ring;     /* the log, or `own_ring` */
+    gmk_msg_t *own_ring; /* fan-out lossy: its private copy of what was passed on */
     uint64_t mask;
-    uint32_t index;         /* in chan->subs */
-    uint32_t delivery;      /* task.channel of its deliveries */
+    uint32_t index;    /* in chan->subs */
+    uint32_t delivery; /* task.channel of its deliveries */
     uint32_t handler;
-    uint32_t order;         /* GMK_ORDERED, GMK_PARALLEL */
-    uint32_t pinned;        /* 1 + worker index, 0 = any */
-    uint32_t sheddable;     /* messages may be claimed by others */
-    uint32_t reserved;      /* task nodes reserved for it */
+    uint32_t order;     /* GMK_ORDERED, GMK_PARALLEL */
+    uint32_t pinned;    /* 1 + worker index, 0 = any */
+    uint32_t sheddable; /* messages may be claimed by others */
+    uint32_t reserved;  /* task nodes reserved for it */
     uint64_t generation;
-    uint64_t join;          /* first ticket (of the log) that is for it */
-    gmk_a64_t leave;        /* first ticket of the log that is not, once leaving */
-    gmk_a32_t leaving;      /* 0, or minus the reason (GMK_DROP_*), or GMK_LEAVES_SOON */
-    gmk_a32_t held;         /* being set up: nobody may shed from it */
+    uint64_t join;     /* first ticket (of the log) that is for it */
+    gmk_a64_t leave;   /* first ticket of the log that is not, once leaving */
+    gmk_a32_t leaving; /* 0, or minus the reason (GMK_DROP_*), or GMK_LEAVES_SOON */
+    gmk_a32_t held;    /* being set up: nobody may shed from it */
     struct gmk_mailbox *reap_next;
     uint64_t reap_epoch;
     uint32_t reap_state;
 
     _Alignas(GMK_CACHE_LINE) gmk_a64_t cursor; /* next ticket to claim */
-    gmk_a64_t done;         /* join + what has its outcome */
-    uint32_t has_head;      /* the message at the head has begun and is not finished */
-    uint32_t expected;      /* runner only: number of the message that follows the last one started */
-    uint32_t head_gap;      /* messages lost before the head */
-    gmk_task_t head;        /* runner only */
-    gmk_node_t pause;       /* its timer or its place on a waiter list */
+    gmk_a64_t done;                            /* join + what has its outcome */
+    uint32_t has_head;                         /* the message at the head has begun and is not finished */
+    uint32_t expected; /* runner only: number of the message that follows the last one started */
+    uint32_t head_gap; /* messages lost before the head */
+    gmk_task_t head;   /* runner only */
+    gmk_node_t pause;  /* its timer or its place on a waiter list */
 } gmk_mailbox_t;
 
 typedef struct gmk_channel {
@@ -138,8 +141,8 @@ typedef struct gmk_channel {
     uint32_t replay;
     uint32_t sys;
     gmk_a32_t on_error;
-    gmk_a64_t p2p;             /* mailbox whose turn it is */
-    gmk_a64_t base;            /* P2P without a mailbox: oldest ticket nobody has claimed */
+    gmk_a64_t p2p;  /* mailbox whose turn it is */
+    gmk_a64_t base; /* P2P without a mailbox: oldest ticket nobody has claimed */
     gmk_a64_t subs[GMK_MAX_SUBS];
     char name[GMK_NAME_MAX + 1];
     gmk_chan_counts_t at_open; /* sums of the counters when this channel took the index */
@@ -147,15 +150,15 @@ typedef struct gmk_channel {
     uint64_t reap_epoch;
     uint32_t reap_state;
     struct gmk_channel *reap_next;
-    gmk_mailbox_t *sink;       /* drains a P2P channel that is closed without a subscriber */
+    gmk_mailbox_t *sink; /* drains a P2P channel that is closed without a subscriber */
 
     _Alignas(GMK_CACHE_LINE) gmk_a64_t passed; /* distributor: next ticket to pass on */
 
     _Alignas(GMK_CACHE_LINE) gmk_a32_t waiters; /* tasks and mailboxes on the list */
     gmk_a32_t waiters_busy;
-    gmk_a64_t port_waiters;    /* bit per port */
-    gmk_a64_t wait_from[4];    /* bit per channel whose deliveries wait here */
-    gmk_node_t *first_waiter;  /* taken off the list and not yet satisfied; with waiters_busy */
+    gmk_a64_t port_waiters;   /* bit per port */
+    gmk_a64_t wait_from[4];   /* bit per channel whose deliveries wait here */
+    gmk_node_t *first_waiter; /* taken off the list and not yet satisfied; with waiters_busy */
     gmk_mpsc_t waiter_list;
 } gmk_channel_t;
 
@@ -183,14 +186,14 @@ typedef struct gmk_deadbox {
 } gmk_deadbox_t;
 
 typedef struct gmk_chans {
-    gmk_a64_t slot[GMK_MAX_CHANNELS];  /* gmk_channel_t *, 0 = free */
-    uint32_t gen[GMK_MAX_CHANNELS];    /* of the latest channel there; control lock */
-    uint32_t used[GMK_MAX_CHANNELS];   /* taken, even while closing; control lock */
-    uint64_t sub_gen;                  /* control lock */
-    gmk_deadbox_t dead[2];             /* sys.dropped, sys.error */
-    gmk_channel_t *dying;              /* control lock, as the next three */
+    gmk_a64_t slot[GMK_MAX_CHANNELS]; /* gmk_channel_t *, 0 = free */
+    uint32_t gen[GMK_MAX_CHANNELS];   /* of the latest channel there; control lock */
+    uint32_t used[GMK_MAX_CHANNELS];  /* taken, even while closing; control lock */
+    uint64_t sub_gen;                 /* control lock */
+    gmk_deadbox_t dead[2];            /* sys.dropped, sys.error */
+    gmk_channel_t *dying;             /* control lock, as the next three */
     gmk_mailbox_t *leaving;
-    gmk_node_t reaper;                 /* the timer that runs gmk_chan_reap */
+    gmk_node_t reaper; /* the timer that runs gmk_chan_reap */
 } gmk_chans_t;
 
 /* ---- lookup ------------------------------------------------------------------------------- */
@@ -299,7 +302,8 @@ void gmk_drop(gmk_front_t *f, const gmk_task_t *t, int code);
 static inline void gmk_task_payload_done(gmk_front_t *f, const gmk_task_t *t)
 {
     if (GMK_UNLIKELY((t->flags & GMK_TASK_PAYLOAD_RC) != 0) && t->payload_ptr != 0)
-        (void)gmk_payload_drop(&f->core->heap, f->shared ? NULL : &f->heap, (void *)(uintptr_t)t->payload_ptr);
+        (void)gmk_payload_drop(&f->core->heap, f->shared ? NULL : &f->heap,
+                               (void *)(uintptr_t)t->payload_ptr);
 }
 
 /* ---- control (channel.c): with the control lock held -------------------------------------- */

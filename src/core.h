@@ -42,10 +42,7 @@
 #define GMK_LIKELY(x) __builtin_expect(!!(x), 1)
 #define GMK_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
-static inline uint32_t gmk_prio(const gmk_task_t *t)
-{
-    return t->flags & GMK_PRIO_MASK;
-}
+static inline uint32_t gmk_prio(const gmk_task_t *t) { return t->flags & GMK_PRIO_MASK; }
 
 /*
  * Copies a record field by field.  Records are copied right after their fields were written, and
@@ -90,9 +87,9 @@ typedef struct gmk_slot {
 
 /* In a list: a spilled task, a timer, a waiter, an inbox item. */
 enum gmk_node_kind {
-    GMK_NODE_POOL,     /* comes from the node slab and goes back to it */
-    GMK_NODE_ASKED,    /* the same, a timer that a task asked for */
-    GMK_NODE_EMBEDDED  /* part of a mailbox: `busy` says that it is linked somewhere */
+    GMK_NODE_POOL,    /* comes from the node slab and goes back to it */
+    GMK_NODE_ASKED,   /* the same, a timer that a task asked for */
+    GMK_NODE_EMBEDDED /* part of a mailbox: `busy` says that it is linked somewhere */
 };
 
 typedef struct gmk_node {
@@ -141,16 +138,16 @@ typedef struct gmk_type {
     _Alignas(GMK_CACHE_LINE) gmk_a64_t fn; /* the handler's address, 0 = none registered */
     gmk_a32_t flags;                       /* GMK_HANDLER_*; also read while the type is being registered */
     uint32_t max_yields, max_retries;
-    gmk_a32_t level;                       /* trace level of its module */
+    gmk_a32_t level; /* trace level of its module */
     uint64_t budget_ns;
-    gmk_a32_t mean_ns;                     /* of sampled runs, 0 = not run yet */
-    gmk_a32_t special;                     /* GMK_TYPE_*: not just to be called */
-    gmk_a32_t taken;                       /* registered, even while it is leaving */
-    gmk_a32_t unloaded;                    /* had a handler once: why its tasks are dropped now */
-    gmk_a32_t fails;                       /* failures so far: index into fail_at */
-    uint32_t module;                       /* index in the registry */
-    gmk_a64_t *fail_at;                    /* [poison_failures] times of the latest failures */
-    gmk_hist_t *run, *delay;               /* [hist_shards] each */
+    gmk_a32_t mean_ns;       /* of sampled runs, 0 = not run yet */
+    gmk_a32_t special;       /* GMK_TYPE_*: not just to be called */
+    gmk_a32_t taken;         /* registered, even while it is leaving */
+    gmk_a32_t unloaded;      /* had a handler once: why its tasks are dropped now */
+    gmk_a32_t fails;         /* failures so far: index into fail_at */
+    uint32_t module;         /* index in the registry */
+    gmk_a64_t *fail_at;      /* [poison_failures] times of the latest failures */
+    gmk_hist_t *run, *delay; /* [hist_shards] each */
     char name[GMK_NAME_MAX + 1];
 } gmk_type_t;
 
@@ -179,11 +176,11 @@ typedef struct gmk_front {
     gmk_chan_counts_t *chans;     /* [GMK_MAX_CHANNELS] */
     gmk_heap_cache_t heap;
     gmk_slab_cache_t nodes;
-    gmk_ctx_t ctx;        /* a port's; a worker has one per lane */
+    gmk_ctx_t ctx; /* a port's; a worker has one per lane */
 
     _Alignas(GMK_CACHE_LINE) gmk_a64_t quiet; /* grace: see grace.h */
-    gmk_a32_t in_use;     /* ports: attached */
-    gmk_hal_park_t park;  /* ports: emit_wait, wait_closed */
+    gmk_a32_t in_use;                         /* ports: attached */
+    gmk_hal_park_t park;                      /* ports: emit_wait, wait_closed */
 } gmk_front_t;
 
 /* ---- local queue -------------------------------------------------------------------------- */
@@ -193,18 +190,18 @@ typedef struct gmk_lq {
     _Alignas(GMK_CACHE_LINE) gmk_a32_t tail; /* the owner writes */
     uint32_t seen;                           /* owner: a recent value of the thieves' index */
     uint32_t mask;
-    uint32_t soft;                           /* room for anything but yields: 75 % */
-    uint32_t low;                            /* numerically highest priority queued */
+    uint32_t soft; /* room for anything but yields: 75 % */
+    uint32_t low;  /* numerically highest priority queued */
     gmk_slot_t *slots;
 } gmk_lq_t;
 
 /* ---- worker ------------------------------------------------------------------------------- */
 
 enum gmk_worker_state {
-    GMK_WORKER_FREE,    /* a spare that nobody runs */
+    GMK_WORKER_FREE, /* a spare that nobody runs */
     GMK_WORKER_RUNNING,
-    GMK_WORKER_ZOMBIE,  /* replaced while its handler had not returned */
-    GMK_WORKER_GONE     /* its thread has left the loop */
+    GMK_WORKER_ZOMBIE, /* replaced while its handler had not returned */
+    GMK_WORKER_GONE    /* its thread has left the loop */
 };
 
 /* What one lane of a worker needs to run tasks.  The context comes first: a handler's ctx is its lane. */
@@ -216,7 +213,7 @@ typedef struct gmk_lane {
     uint64_t budget;             /* ns, 0 = none */
     uint32_t run_left;           /* tasks until the next one is timed */
     uint32_t traced;
-    uint32_t suspended;          /* the mailbox message just run is not finished */
+    uint32_t suspended; /* the mailbox message just run is not finished */
     /* Completions of one kind not yet added to the counters. */
     uint32_t tally, tally_type, tally_tenant, tally_channel;
     /* Deterministic: a task of a tick is running, its rank, the hash of what it was given. */
@@ -232,34 +229,34 @@ typedef struct gmk_worker {
     _Alignas(GMK_CACHE_LINE) gmk_slot_t batch[GMK_BATCH_MAX];
     uint8_t order[GMK_BATCH_MAX]; /* batch indices: scalar tasks grouped by type, then WARP, then BLOCK */
     uint32_t n, n_scalar, n_warp;
-    uint32_t pos;                 /* task under way, as an index into order */
-    uint32_t leave;               /* the loop ends */
-    gmk_slot_t next[2];           /* the unstealable slot, and the task that runs out of it */
-    uint32_t flip;                /* which of the two is the slot */
-    uint32_t shaped;              /* the type that use_next and limit were set for */
-    uint32_t next_runs;           /* how often in a row */
-    uint32_t use_next;            /* the running type is short: the slot may be used */
-    uint32_t limit;               /* tasks per batch, fewer when they run long */
+    uint32_t pos;       /* task under way, as an index into order */
+    uint32_t leave;     /* the loop ends */
+    gmk_slot_t next[2]; /* the unstealable slot, and the task that runs out of it */
+    uint32_t flip;      /* which of the two is the slot */
+    uint32_t shaped;    /* the type that use_next and limit were set for */
+    uint32_t next_runs; /* how often in a row */
+    uint32_t use_next;  /* the running type is short: the slot may be used */
+    uint32_t limit;     /* tasks per batch, fewer when they run long */
 
-    gmk_lane_t *lanes;            /* [GMK_HAL_MAX_LANES] */
+    gmk_lane_t *lanes; /* [GMK_HAL_MAX_LANES] */
     gmk_bump_t bump;
-    uint32_t index;               /* logical worker: inbox, pins */
-    uint32_t self;                /* place in core->workers */
+    uint32_t index; /* logical worker: inbox, pins */
+    uint32_t self;  /* place in core->workers */
     uint64_t rng;
-    uint64_t now;                 /* last reading of the clock */
-    uint32_t since_clock;         /* tasks run since then */
-    uint32_t spin_ns;             /* adaptive */
+    uint64_t now;         /* last reading of the clock */
+    uint32_t since_clock; /* tasks run since then */
+    uint32_t spin_ns;     /* adaptive */
     uint32_t gathers;
     gmk_a64_t sums[GMK_HAL_MAX_LANES / 32 + 1]; /* gmk_reduce_sum: one per warp */
 
     /* Read by thieves, by the watchdog and by a rescuer. */
     _Alignas(GMK_CACHE_LINE) gmk_a32_t has_next;
-    gmk_a32_t state;      /* enum gmk_worker_state */
-    gmk_a32_t condemned;  /* set by the rescuer, see watchdog.c */
-    gmk_a32_t cur;        /* 1 + position of the running task, 0 = none */
+    gmk_a32_t state;     /* enum gmk_worker_state */
+    gmk_a32_t condemned; /* set by the rescuer, see watchdog.c */
+    gmk_a32_t cur;       /* 1 + position of the running task, 0 = none */
     gmk_a32_t cur_type;
-    gmk_a32_t rescued;    /* 1 + first position the rescuer took, | GMK_RESCUED_NEXT; 0 = undecided */
-    gmk_a64_t beats;      /* grows with every batch and gmk_over_budget */
+    gmk_a32_t rescued; /* 1 + first position the rescuer took, | GMK_RESCUED_NEXT; 0 = undecided */
+    gmk_a64_t beats;   /* grows with every batch and gmk_over_budget */
 
     _Alignas(GMK_CACHE_LINE) gmk_hal_park_t park;
     gmk_hal_thread_t thread;
@@ -292,8 +289,8 @@ typedef struct gmk_evq {
 } gmk_evq_t;
 
 typedef struct gmk_idle {
-    _Alignas(GMK_CACHE_LINE) gmk_a64_t word; /* spinning << 32 | parked */
-    gmk_a64_t mask[GMK_MAX_WORKERS / 64 + 1]; /* who is parked, by place in core->workers */
+    _Alignas(GMK_CACHE_LINE) gmk_a64_t word;   /* spinning << 32 | parked */
+    gmk_a64_t mask[GMK_MAX_WORKERS / 64 + 1];  /* who is parked, by place in core->workers */
     _Alignas(GMK_CACHE_LINE) gmk_a32_t keeper; /* 1 + the parked worker that minds the timers */
     gmk_a64_t keeper_due;
 } gmk_idle_t;
@@ -325,22 +322,22 @@ typedef struct gmk_core {
     uint64_t halt_timeout_ns, watchdog_ns, retry_base_ns, seed, spin_ns;
     uint32_t poison_failures, poison_ticks;
     uint64_t poison_ns;
-    gmk_worker_t *workers;  /* [n_all] */
-    gmk_front_t **fronts;   /* [n_fronts]: workers, ports, outside */
-    gmk_front_t *ports;     /* [n_ports] */
+    gmk_worker_t *workers; /* [n_all] */
+    gmk_front_t **fronts;  /* [n_fronts]: workers, ports, outside */
+    gmk_front_t *ports;    /* [n_ports] */
     gmk_front_t *outside;
-    gmk_mpsc_t *inboxes;    /* [n_workers], by logical worker */
-    gmk_bucket_t *buckets;  /* [n_buckets] */
-    void *boot_mem;         /* the arena's layout, for the halt */
+    gmk_mpsc_t *inboxes;   /* [n_workers], by logical worker */
+    gmk_bucket_t *buckets; /* [n_buckets] */
+    void *boot_mem;        /* the arena's layout, for the halt */
 
-    gmk_a32_t trace_mask;   /* lowest level in force anywhere: 0 lets tasks skip all tracing */
+    gmk_a32_t trace_mask; /* lowest level in force anywhere: 0 lets tasks skip all tracing */
     gmk_a32_t trace_one_in;
-    gmk_a32_t rescues;      /* replaced workers so far; logical index -> place is in worker_of */
-    gmk_a32_t *worker_of;   /* [n_workers]: place of the worker that serves this index */
+    gmk_a32_t rescues;    /* replaced workers so far; logical index -> place is in worker_of */
+    gmk_a32_t *worker_of; /* [n_workers]: place of the worker that serves this index */
 
     _Alignas(GMK_CACHE_LINE) gmk_a64_t credits; /* task credits nobody holds */
-    gmk_a64_t tick; /* the public tick is its low half */
-    gmk_a64_t waiting;      /* tasks on waiter lists */
+    gmk_a64_t tick;                             /* the public tick is its low half */
+    gmk_a64_t waiting;                          /* tasks on waiter lists */
     gmk_idle_t idle;
     gmk_overflow_t overflow[GMK_PRIOS];
     gmk_evq_t evq;
@@ -418,9 +415,6 @@ static inline bool gmk_flag_try(gmk_a32_t *flag)
     return gmk_load32(flag, GMK_RLX, GMK_KERNEL) == 0 && gmk_cas32(flag, &free_, 1, GMK_ACQ, GMK_KERNEL);
 }
 
-static inline void gmk_flag_release(gmk_a32_t *flag)
-{
-    gmk_store32(flag, 0, GMK_REL, GMK_KERNEL);
-}
+static inline void gmk_flag_release(gmk_a32_t *flag) { gmk_store32(flag, 0, GMK_REL, GMK_KERNEL); }
 
 #endif

@@ -85,7 +85,8 @@ static void flush_one(gmk_front_t *f, uint32_t which)
             break;
         d->count -= r.meta0 >> 32;
         if (d->count == 0)
-            gmk_store32(&box->pending, gmk_load32(&box->pending, GMK_RLX, GMK_KERNEL) - 1, GMK_RLX, GMK_KERNEL);
+            gmk_store32(&box->pending, gmk_load32(&box->pending, GMK_RLX, GMK_KERNEL) - 1, GMK_RLX,
+                        GMK_KERNEL);
     }
     gmk_flag_release(&box->busy);
 }

@@ -48,16 +48,10 @@ static enum after run_messages(gmk_lane_t *l, gmk_mailbox_t *m, uint64_t *cursor
             continue;
         }
         switch (gmk_mailbox_take(m, &t, &stamp, cursor)) {
-        case GMK_TAKE_NONE:
-            return AFTER_EMPTY;
-        case GMK_TAKE_LATER:
-            gmk_hal_relax(i);
-            return AFTER_MORE;
-        case GMK_TAKE_DEAD:
-            drop_message(l, m, &t);
-            continue;
-        case GMK_TAKE_MESSAGE:
-            break;
+        case GMK_TAKE_NONE: return AFTER_EMPTY;
+        case GMK_TAKE_LATER: gmk_hal_relax(i); return AFTER_MORE;
+        case GMK_TAKE_DEAD: drop_message(l, m, &t); continue;
+        case GMK_TAKE_MESSAGE: break;
         }
         if (m->order == GMK_PARALLEL) {
             hand_out(l, &t);

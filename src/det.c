@@ -16,43 +16,31 @@ typedef struct gmk_det_item {
 } gmk_det_item_t;
 
 struct gmk_det {
-    gmk_hal_lock_t lock;       /* inputs */
-    gmk_det_item_t *inputs;    /* for ticks to come, newest first */
-    uint64_t n_inputs;         /* numbers them */
-    gmk_a64_t emitted;         /* list head: emissions of the running tick */
-    gmk_det_item_t *carried;   /* messages without room in the last tick, in order */
-    gmk_det_item_t **items;    /* the running tick, by rank */
+    gmk_hal_lock_t lock;     /* inputs */
+    gmk_det_item_t *inputs;  /* for ticks to come, newest first */
+    uint64_t n_inputs;       /* numbers them */
+    gmk_a64_t emitted;       /* list head: emissions of the running tick */
+    gmk_det_item_t *carried; /* messages without room in the last tick, in order */
+    gmk_det_item_t **items;  /* the running tick, by rank */
     uint32_t n_items;
-    uint64_t done_tick;        /* last tick that is finished or running */
-    gmk_a64_t claim;           /* end of the segment << 32 | next rank */
-    gmk_a32_t left;            /* tasks of the segment without an outcome */
-    gmk_a32_t active;          /* a tick is running, or being prepared */
-    gmk_a32_t dead;            /* the arena ran out */
-    gmk_a64_t future;          /* accepted and not in the running tick */
-    gmk_a32_t waiting;         /* messages handed in from outside, or carried over */
-    gmk_a32_t tokens;          /* invitations queued */
+    uint64_t done_tick;                   /* last tick that is finished or running */
+    gmk_a64_t claim;                      /* end of the segment << 32 | next rank */
+    gmk_a32_t left;                       /* tasks of the segment without an outcome */
+    gmk_a32_t active;                     /* a tick is running, or being prepared */
+    gmk_a32_t dead;                       /* the arena ran out */
+    gmk_a64_t future;                     /* accepted and not in the running tick */
+    gmk_a32_t waiting;                    /* messages handed in from outside, or carried over */
+    gmk_a32_t tokens;                     /* invitations queued */
     gmk_a64_t failed[GMK_MAX_TYPES / 64]; /* bit per type: failed in the running tick */
 };
 
-size_t gmk_det_bytes(void)
-{
-    return sizeof(struct gmk_det);
-}
+size_t gmk_det_bytes(void) { return sizeof(struct gmk_det); }
 
-void gmk_det_init(gmk_core_t *k)
-{
-    gmk_hal_lock_init(&k->det->lock);
-}
+void gmk_det_init(gmk_core_t *k) { gmk_hal_lock_init(&k->det->lock); }
 
-uint64_t gmk_det_future(gmk_core_t *k)
-{
-    return gmk_load64(&k->det->future, GMK_ACQ, GMK_KERNEL);
-}
+uint64_t gmk_det_future(gmk_core_t *k) { return gmk_load64(&k->det->future, GMK_ACQ, GMK_KERNEL); }
 
-uint64_t gmk_det_now(const gmk_core_t *k)
-{
-    return k->det->done_tick;
-}
+uint64_t gmk_det_now(const gmk_core_t *k) { return k->det->done_tick; }
 
 /* ---- the hash ----------------------------------------------------------------------------- */
 
@@ -556,9 +544,9 @@ static void open_segment(gmk_front_t *f, uint32_t from)
 static bool wants_tick(gmk_core_t *k)
 {
     struct gmk_det *d = k->det;
-    return (k->flags & GMK_BOOT_AUTO_TICK) != 0 &&
-           (gmk_load64(&d->future, GMK_ACQ, GMK_KERNEL) != 0 || gmk_load64(&d->emitted, GMK_ACQ, GMK_KERNEL) != 0 ||
-            gmk_load32(&d->waiting, GMK_ACQ, GMK_KERNEL) != 0);
+    return (k->flags & GMK_BOOT_AUTO_TICK) != 0 && (gmk_load64(&d->future, GMK_ACQ, GMK_KERNEL) != 0 ||
+                                                    gmk_load64(&d->emitted, GMK_ACQ, GMK_KERNEL) != 0 ||
+                                                    gmk_load32(&d->waiting, GMK_ACQ, GMK_KERNEL) != 0);
 }
 
 static void new_tick(gmk_front_t *f)

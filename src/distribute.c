@@ -76,7 +76,8 @@ static void shed_new(gmk_front_t *f, gmk_mailbox_t *m, const gmk_task_t *t)
 }
 
 /* Copies one message into a mailbox's own ring, or sheds one. */
-static void pass_copy(gmk_front_t *f, gmk_channel_t *c, gmk_mailbox_t *m, const gmk_msg_t *msg, const gmk_task_t *t)
+static void pass_copy(gmk_front_t *f, gmk_channel_t *c, gmk_mailbox_t *m, const gmk_msg_t *msg,
+                      const gmk_task_t *t)
 {
     uint64_t at = gmk_w_ticket(gmk_load64(&m->own.word, GMK_RLX, GMK_KERNEL));
     while (gmk_ticket_diff(at, gmk_load64(&m->done, GMK_ACQ, GMK_KERNEL)) >= (int64_t)c->slots)

@@ -166,7 +166,8 @@ static void pass_on(gmk_front_t *f, gmk_channel_t *c, uint64_t w, uint32_t round
 {
     uint64_t passed = gmk_load64(&c->passed, GMK_ACQ, GMK_KERNEL);
     const gmk_msg_t *next = &c->log[(passed / GMK_TICKET) & c->mask];
-    if (gmk_w_state(w) != GMK_W_QUEUED || gmk_load64(&next->seq, GMK_ACQ, GMK_KERNEL) != passed + GMK_TICKET ||
+    if (gmk_w_state(w) != GMK_W_QUEUED ||
+        gmk_load64(&next->seq, GMK_ACQ, GMK_KERNEL) != passed + GMK_TICKET ||
         !gmk_inlet_start(&c->in, gmk_w_prio(w))) {
         gmk_hal_relax(round);
         return;

@@ -122,7 +122,9 @@ static void fire_timers(gmk_worker_t *w)
  */
 static uint8_t kind_of(const gmk_core_t *k, const gmk_task_t *t)
 {
-    uint32_t flags = (t->flags & GMK_TASK_INTERNAL) != 0 ? 0 : gmk_load32(&k->types[t->type].flags, GMK_RLX, GMK_KERNEL);
+    uint32_t flags = (t->flags & GMK_TASK_INTERNAL) != 0
+                       ? 0
+                       : gmk_load32(&k->types[t->type].flags, GMK_RLX, GMK_KERNEL);
     return (flags & GMK_HANDLER_BLOCK) != 0 ? 2 : (flags & GMK_HANDLER_WARP) != 0 ? 1 : 0;
 }
 

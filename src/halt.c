@@ -12,11 +12,13 @@
 static bool is_drained(gmk_core_t *k)
 {
     uint64_t idle = gmk_load64(&k->idle.word, GMK_ACQ, GMK_KERNEL);
-    if ((uint32_t)idle != k->n_workers || idle >> 32 != 0 || gmk_load64(&k->waiting, GMK_ACQ, GMK_KERNEL) != 0)
+    if ((uint32_t)idle != k->n_workers || idle >> 32 != 0 ||
+        gmk_load64(&k->waiting, GMK_ACQ, GMK_KERNEL) != 0)
         return false;
     uint64_t finished = GMK_TOTAL(k, completed) + GMK_TOTAL(k, failed) + GMK_TOTAL(k, dropped);
     uint64_t later = gmk_load64(&k->evq.asked, GMK_ACQ, GMK_KERNEL) + gmk_det_future(k);
-    return GMK_TOTAL(k, accepted) == finished + later && gmk_load64(&k->idle.word, GMK_ACQ, GMK_KERNEL) == idle;
+    return GMK_TOTAL(k, accepted) == finished + later &&
+           gmk_load64(&k->idle.word, GMK_ACQ, GMK_KERNEL) == idle;
 }
 
 static void drain_nap(gmk_core_t *k, uint64_t left)

@@ -6,10 +6,7 @@
 
 /* ---- set-up -------------------------------------------------------------------------------- */
 
-static uint64_t round_up(uint64_t n, uint64_t to)
-{
-    return (n + to - 1) / to * to;
-}
+static uint64_t round_up(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }
 
 /* Where the parts of the area lie, as offsets from its base, for n spans. */
 struct layout {
@@ -68,8 +65,10 @@ void gmk_heap_cache_init(gmk_heap_cache_t *c)
     gmk_hal_memset(c, 0, sizeof *c);
     for (uint32_t cls = 0; cls < GMK_HEAP_CLASSES; cls++) {
         uint32_t cap = GMK_HEAP_CACHE_BYTES / gmk_class_bytes(cls);
-        set_cap(c, cls, cap < GMK_HEAP_CACHE_LEAST ? GMK_HEAP_CACHE_LEAST
-                        : cap > GMK_HEAP_CACHE_MOST ? GMK_HEAP_CACHE_MOST : cap);
+        set_cap(c, cls,
+                cap < GMK_HEAP_CACHE_LEAST  ? GMK_HEAP_CACHE_LEAST
+                : cap > GMK_HEAP_CACHE_MOST ? GMK_HEAP_CACHE_MOST
+                                            : cap);
     }
 }
 
@@ -218,16 +217,13 @@ void *gmk_heap_alloc(gmk_heap_t *h, gmk_heap_cache_t *c, size_t size)
 
 /* ---- free ---------------------------------------------------------------------------------- */
 
-void gmk_heap_bad_free(gmk_heap_t *h)
-{
-    (void)gmk_add64(&h->bad_frees, 1, GMK_RLX, GMK_KERNEL);
-}
+void gmk_heap_bad_free(gmk_heap_t *h) { (void)gmk_add64(&h->bad_frees, 1, GMK_RLX, GMK_KERNEL); }
 
 static __attribute__((noinline)) bool free_slow(gmk_heap_t *h, gmk_heap_cache_t *c, void *p, gmk_block_t b)
 {
     bool taken = b.cls < GMK_HEAP_CLASSES
-                     ? gmk_class_return(h, c, b.cls, (uintptr_t)p, c != NULL ? c->cap[b.cls] / 2 : 0)
-                     : free_run(h, b.span);
+                   ? gmk_class_return(h, c, b.cls, (uintptr_t)p, c != NULL ? c->cap[b.cls] / 2 : 0)
+                   : free_run(h, b.span);
     if (!taken)
         gmk_heap_bad_free(h);
     return taken;

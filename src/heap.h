@@ -31,12 +31,12 @@
 #define GMK_SPAN_BITS 16u
 #define GMK_SPAN_BYTES (1u << GMK_SPAN_BITS)
 #define GMK_HEAP_CLASSES 12u
-#define GMK_HEAP_MIN_BITS 5u      /* the smallest class is 32 B */
-#define GMK_HEAP_CACHE_MOST 62u   /* a cache keeps at most this many blocks of a class, */
+#define GMK_HEAP_MIN_BITS 5u         /* the smallest class is 32 B */
+#define GMK_HEAP_CACHE_MOST 62u      /* a cache keeps at most this many blocks of a class, */
 #define GMK_HEAP_CACHE_BYTES 262144u /* and this many bytes, */
-#define GMK_HEAP_CACHE_LEAST 8u   /* but never fewer blocks than this; */
-#define GMK_HEAP_CACHE_SHARE 64u  /* a registered one holds at most 1/64 of the heap, or 2 blocks */
-#define GMK_HEAP_CACHE_FULL 1u    /* what the slot above the last one holds: no address, not empty */
+#define GMK_HEAP_CACHE_LEAST 8u      /* but never fewer blocks than this; */
+#define GMK_HEAP_CACHE_SHARE 64u     /* a registered one holds at most 1/64 of the heap, or 2 blocks */
+#define GMK_HEAP_CACHE_FULL 1u       /* what the slot above the last one holds: no address, not empty */
 
 /*
  * The cache of one worker or port.  Slots 1 .. cap hold addresses; 0 is an empty slot.  Slot 0
@@ -48,8 +48,8 @@ typedef struct gmk_heap_cache {
     _Alignas(GMK_CACHE_LINE) gmk_a32_t top[GMK_HEAP_CLASSES];
     uint32_t owner_type, owner_seq; /* the task that runs, set by the worker; debug builds name it */
     uint32_t cap[GMK_HEAP_CLASSES];
-    gmk_a64_t payloads;             /* made minus ended through this cache; wraps */
-    struct gmk_heap_cache *next;    /* registered caches */
+    gmk_a64_t payloads;          /* made minus ended through this cache; wraps */
+    struct gmk_heap_cache *next; /* registered caches */
     _Alignas(GMK_CACHE_LINE) gmk_a64_t slot[GMK_HEAP_CLASSES][GMK_HEAP_CACHE_MOST + 2];
 } gmk_heap_cache_t;
 
@@ -59,10 +59,10 @@ typedef struct gmk_block_note gmk_block_note_t;
 /* The spans of one class that have room.  Guarded by `flag`, except that anyone reads `out`. */
 typedef struct gmk_heap_class {
     _Alignas(GMK_CACHE_LINE) gmk_a32_t flag;
-    uint32_t head;    /* first span with room, or GMK_SPAN_NONE */
+    uint32_t head;       /* first span with room, or GMK_SPAN_NONE */
     uint32_t head_bytes; /* of a span: what the counts (and debug notes) displace */
-    uint32_t blocks;  /* in a span */
-    gmk_a64_t out;    /* blocks taken from the spans: handed out, or in caches */
+    uint32_t blocks;     /* in a span */
+    gmk_a64_t out;       /* blocks taken from the spans: handed out, or in caches */
 } gmk_heap_class_t;
 
 /* The spans nobody uses.  Guarded by `flag`, except that anyone reads the counters. */
@@ -78,9 +78,9 @@ typedef struct gmk_span_pool {
 typedef struct gmk_heap {
     _Alignas(GMK_CACHE_LINE) uintptr_t base; /* of span 0; 64 KiB-aligned */
     uint64_t spans;
-    gmk_a32_t *tag;          /* per span: what it holds */
-    gmk_span_t *span;        /* per span: its blocks */
-    gmk_block_note_t *note;  /* debug builds: who used the blocks of 2 KiB and up */
+    gmk_a32_t *tag;         /* per span: what it holds */
+    gmk_span_t *span;       /* per span: its blocks */
+    gmk_block_note_t *note; /* debug builds: who used the blocks of 2 KiB and up */
     _Alignas(GMK_CACHE_LINE) gmk_a64_t alloc_fails;
     gmk_a64_t bad_frees, payloads, objects;
     gmk_a32_t cache_flag;

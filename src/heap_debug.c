@@ -120,7 +120,4 @@ void gmk_note_stale(const gmk_heap_t *h, const gmk_heap_cache_t *c, const gmk_bl
     say(h, "retain or release of a payload whose count is 0", b, c);
 }
 
-void gmk_note_leak(const gmk_heap_t *h, const gmk_block_t *b)
-{
-    say(h, "leaked payload", b, NULL);
-}
+void gmk_note_leak(const gmk_heap_t *h, const gmk_block_t *b) { say(h, "leaked payload", b, NULL); }

@@ -49,10 +49,7 @@ typedef struct gmk_block {
     uint32_t span, cls, index; /* cls == GMK_HEAP_CLASSES: a run of spans */
 } gmk_block_t;
 
-static inline uint32_t gmk_class_bytes(uint32_t cls)
-{
-    return 1u << (cls + GMK_HEAP_MIN_BITS);
-}
+static inline uint32_t gmk_class_bytes(uint32_t cls) { return 1u << (cls + GMK_HEAP_MIN_BITS); }
 
 /* 1 .. 64 KiB. */
 static inline uint32_t gmk_size_class(size_t size)
@@ -124,10 +121,7 @@ static inline bool gmk_flag_try(gmk_a32_t *f)
     return gmk_load32(f, GMK_RLX, GMK_KERNEL) == 0 && gmk_xchg32(f, 1, GMK_ACQ, GMK_KERNEL) == 0;
 }
 
-static inline void gmk_flag_give(gmk_a32_t *f)
-{
-    gmk_store32(f, 0, GMK_REL, GMK_KERNEL);
-}
+static inline void gmk_flag_give(gmk_a32_t *f) { gmk_store32(f, 0, GMK_REL, GMK_KERNEL); }
 
 /* ---- a cache's slots ----------------------------------------------------------------------- */
 

@@ -69,7 +69,8 @@ void gmk_mailbox_done(gmk_mailbox_t *m, uint32_t n)
     if (m->sheddable || m->order == GMK_PARALLEL)
         (void)gmk_add64(&m->done, n * GMK_TICKET, GMK_ACQ_REL, GMK_KERNEL);
     else
-        gmk_store64(&m->done, gmk_load64(&m->done, GMK_RLX, GMK_KERNEL) + n * GMK_TICKET, GMK_REL, GMK_KERNEL);
+        gmk_store64(&m->done, gmk_load64(&m->done, GMK_RLX, GMK_KERNEL) + n * GMK_TICKET, GMK_REL,
+                    GMK_KERNEL);
 }
 
 bool gmk_mailbox_shed_oldest(gmk_front_t *f, gmk_mailbox_t *m)

@@ -31,15 +31,9 @@ typedef struct gmk_mpsc {
     gmk_link_t stub;                         /* keeps the list from ever being empty */
 } gmk_mpsc_t;
 
-static inline uint64_t gmk_link_word(const gmk_link_t *n)
-{
-    return (uint64_t)(uintptr_t)n;
-}
+static inline uint64_t gmk_link_word(const gmk_link_t *n) { return (uint64_t)(uintptr_t)n; }
 
-static inline gmk_link_t *gmk_link_at(uint64_t word)
-{
-    return (gmk_link_t *)(uintptr_t)word;
-}
+static inline gmk_link_t *gmk_link_at(uint64_t word) { return (gmk_link_t *)(uintptr_t)word; }
 
 static inline void gmk_mpsc_init(gmk_mpsc_t *q)
 {
@@ -61,10 +55,7 @@ static inline void gmk_mpsc_push_chain(gmk_mpsc_t *q, gmk_link_t *first, gmk_lin
     gmk_store64(&gmk_link_at(before)->next, gmk_link_word(first), GMK_REL, GMK_KERNEL);
 }
 
-static inline void gmk_mpsc_push(gmk_mpsc_t *q, gmk_link_t *n)
-{
-    gmk_mpsc_push_chain(q, n, n);
-}
+static inline void gmk_mpsc_push(gmk_mpsc_t *q, gmk_link_t *n) { gmk_mpsc_push_chain(q, n, n); }
 
 /* Consumer: moves the head to the node behind n, if it is in reach, and returns n; else NULL. */
 static inline gmk_link_t *gmk_mpsc_advance(gmk_mpsc_t *q, gmk_link_t *n)
@@ -106,7 +97,8 @@ static inline bool gmk_mpsc_empty(const gmk_mpsc_t *q)
 {
     uint64_t stub = gmk_link_word(&q->stub);
 
-    return gmk_load64(&q->tail, GMK_ACQ, GMK_KERNEL) == stub && gmk_load64(&q->head, GMK_RLX, GMK_KERNEL) == stub;
+    return gmk_load64(&q->tail, GMK_ACQ, GMK_KERNEL) == stub &&
+           gmk_load64(&q->head, GMK_RLX, GMK_KERNEL) == stub;
 }
 
 #endif

@@ -85,8 +85,8 @@ static void complete(gmk_lane_t *l, gmk_task_t *t)
         return;
     }
     uint32_t type = t->type | (l->mailbox != NULL ? GMK_TALLY_ORDERED : 0);
-    if (GMK_UNLIKELY(l->tally != 0 && (l->tally_type != type || l->tally_tenant != t->tenant ||
-                                       l->tally_channel != channel)))
+    if (GMK_UNLIKELY(l->tally != 0 &&
+                     (l->tally_type != type || l->tally_tenant != t->tenant || l->tally_channel != channel)))
         gmk_tally_flush(l);
     l->tally++;
     l->tally_type = type;
@@ -106,7 +106,8 @@ static void complete(gmk_lane_t *l, gmk_task_t *t)
 void gmk_poison(gmk_front_t *f, gmk_type_t *ty)
 {
     if ((gmk_or32(&ty->special, GMK_TYPE_POISONED, GMK_ACQ_REL, GMK_KERNEL) & GMK_TYPE_POISONED) == 0)
-        trace_at(f, GMK_TRACE_ERROR, GMK_EV_POISON, (uint32_t)(ty - f->core->types), (uint32_t)(ty - f->core->types), 0);
+        trace_at(f, GMK_TRACE_ERROR, GMK_EV_POISON, (uint32_t)(ty - f->core->types),
+                 (uint32_t)(ty - f->core->types), 0);
 }
 
 static void note_failure(gmk_front_t *f, gmk_type_t *ty, bool det)
@@ -236,7 +237,8 @@ static void wait_for_credits(gmk_lane_t *l, gmk_task_t *t)
 {
     gmk_front_t *f = l->ctx.front;
     gmk_channel_t *c = l->det_run != 0 ? NULL : gmk_chan_of(f->core, l->ctx.wait_chan);
-    if (c == NULL) { /* gone since the handler asked: it runs again and learns that; or never full, in a tick */
+    if (c ==
+        NULL) { /* gone since the handler asked: it runs again and learns that; or never full, in a tick */
         yield(l, t);
         return;
     }

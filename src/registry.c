@@ -44,7 +44,8 @@ static int check_handler(gmk_core_t *k, const gmk_module_t *m, uint32_t i)
         return refuse(k, m, "max_yields or max_retries above 65535", h->name, GMK_ERR_RANGE);
     if (gmk_load64(&k->types[h->type].fn, GMK_ACQ, GMK_KERNEL) != 0 ||
         gmk_load32(&k->types[h->type].taken, GMK_ACQ, GMK_KERNEL) != 0)
-        return refuse(k, m, "a handler type that is registered already:", k->types[h->type].name, GMK_ERR_EXISTS);
+        return refuse(k, m, "a handler type that is registered already:", k->types[h->type].name,
+                      GMK_ERR_EXISTS);
     for (uint32_t j = 0; j < i; j++)
         if (m->handlers[j].type == h->type)
             return refuse(k, m, "two handlers of one type", h->name, GMK_ERR_EXISTS);
@@ -94,7 +95,8 @@ static int type_set(gmk_core_t *k, const gmk_handler_reg_t *h, uint32_t module)
     gmk_store32(&ty->level, k->registry->levels[module], GMK_RLX, GMK_KERNEL);
     gmk_store32(&ty->mean_ns, 0, GMK_RLX, GMK_KERNEL);
     gmk_store32(&ty->fails, 0, GMK_RLX, GMK_KERNEL);
-    gmk_store32(&ty->special, GMK_TYPE_UNTIMED | (h->budget_ns != 0 ? GMK_TYPE_BUDGET : 0), GMK_RLX, GMK_KERNEL);
+    gmk_store32(&ty->special, GMK_TYPE_UNTIMED | (h->budget_ns != 0 ? GMK_TYPE_BUDGET : 0), GMK_RLX,
+                GMK_KERNEL);
     gmk_store32(&ty->unloaded, 0, GMK_RLX, GMK_KERNEL);
     gmk_store32(&ty->taken, 1, GMK_RLX, GMK_KERNEL);
     gmk_store64(&ty->fn, (uint64_t)(uintptr_t)h->fn, GMK_REL, GMK_KERNEL);
@@ -394,7 +396,8 @@ int gmk_registry_trace_level(gmk_core_t *k, const char *module, uint32_t level)
     if (module == NULL)
         r->level = level;
     for (uint32_t i = 0; i < r->n; i++)
-        if (r->mods[i].state != GMK_MODULE_NONE && (module == NULL || same(r->mods[i].module->name, module))) {
+        if (r->mods[i].state != GMK_MODULE_NONE &&
+            (module == NULL || same(r->mods[i].module->name, module))) {
             r->levels[i] = level;
             found = true;
         }

@@ -13,7 +13,13 @@
 
 #define GMK_MODULES_MAX 128u
 
-enum gmk_module_state { GMK_MODULE_NONE, GMK_MODULE_LOADING, GMK_MODULE_UP, GMK_MODULE_LEAVING, GMK_MODULE_FINI };
+enum gmk_module_state {
+    GMK_MODULE_NONE,
+    GMK_MODULE_LOADING,
+    GMK_MODULE_UP,
+    GMK_MODULE_LEAVING,
+    GMK_MODULE_FINI
+};
 
 typedef struct gmk_registered {
     gmk_module_t *module;
@@ -24,10 +30,10 @@ typedef struct gmk_registered {
 typedef struct gmk_registry {
     gmk_registered_t mods[GMK_MODULES_MAX]; /* in order of loading, gaps where one left */
     uint32_t n;
-    uint32_t level;                         /* trace level of modules that come */
+    uint32_t level; /* trace level of modules that come */
     uint32_t levels[GMK_MODULES_MAX];
-    uint32_t chan_owner[GMK_MAX_CHANNELS];  /* 1 + the module that declared the type first */
-    bool quiet;                             /* no lines on the console */
+    uint32_t chan_owner[GMK_MAX_CHANNELS]; /* 1 + the module that declared the type first */
+    bool quiet;                            /* no lines on the console */
 } gmk_registry_t;
 
 /* Loads m: handlers, channels, init, subscriptions.  On an error everything is undone. */

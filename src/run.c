@@ -8,10 +8,7 @@
 /* A batch should not take much longer than this. */
 #define GMK_BATCH_NS 200000u
 
-static uint32_t shard(const gmk_front_t *f)
-{
-    return f->index % f->core->hist_shards;
-}
+static uint32_t shard(const gmk_front_t *f) { return f->index % f->core->hist_shards; }
 
 /* The moving mean of sampled runs; it decides how many tasks of the type a batch takes. */
 static void learn(gmk_worker_t *w, gmk_type_t *ty, uint64_t ns)
@@ -106,7 +103,7 @@ static void run_observed(gmk_lane_t *l, gmk_task_t *t, gmk_handler_fn fn, gmk_ty
     l->ctx.verdict = GMK_VERDICT_NONE;
     if (fn == NULL) {
         gmk_drop_running(l, gmk_load32(&ty->unloaded, GMK_RLX, GMK_KERNEL) != 0 ? GMK_DROP_UNLOADED
-                                                                               : GMK_DROP_NO_TYPE);
+                                                                                : GMK_DROP_NO_TYPE);
         return;
     }
     if ((special & GMK_TYPE_POISONED) != 0) {
@@ -129,7 +126,8 @@ static inline bool is_observed(gmk_lane_t *l, const gmk_type_t *ty, const gmk_ta
         l->run_left = k->sample;
         return true;
     }
-    return GMK_UNLIKELY((gmk_load32(&ty->special, GMK_RLX, GMK_KERNEL) | (t->flags & GMK_TASK_EMIT_TRACE)) != 0 ||
+    return GMK_UNLIKELY((gmk_load32(&ty->special, GMK_RLX, GMK_KERNEL) | (t->flags & GMK_TASK_EMIT_TRACE)) !=
+                            0 ||
                         stamp != 0 || gmk_load32(&k->trace_mask, GMK_RLX, GMK_KERNEL) >= GMK_TRACE_ALL);
 }
 
@@ -203,8 +201,8 @@ void gmk_run_wide(gmk_lane_t *l, gmk_slot_t *s)
     gmk_type_t *ty = &l->ctx.front->core->types[s->task.type];
     if (l->ctx.lane == 0)
         s->stamp = (gmk_load32(&ty->special, GMK_RLX, GMK_KERNEL) & GMK_TYPE_POISONED) != 0
-                       ? 0
-                       : gmk_load64(&ty->fn, GMK_ACQ, GMK_KERNEL);
+                     ? 0
+                     : gmk_load64(&ty->fn, GMK_ACQ, GMK_KERNEL);
     meet(l);
     gmk_handler_fn fn = (gmk_handler_fn)(uintptr_t)s->stamp;
     l->current = &s->task;

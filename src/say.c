@@ -19,7 +19,4 @@ void gmk_say(gmk_out_t *o, const char *who)
     gmk_out_str(o, ": ");
 }
 
-void gmk_said(gmk_out_t *o)
-{
-    (void)gmk_out_end(o);
-}
+void gmk_said(gmk_out_t *o) { (void)gmk_out_end(o); }

@@ -20,7 +20,9 @@
 static inline int gmk_check_up(const gmk_front_t *f)
 {
     uint32_t state = gmk_load32(&f->core->state, GMK_ACQ, GMK_KERNEL);
-    return GMK_LIKELY(state == GMK_CORE_UP) || (state == GMK_CORE_HALTING && f->worker != NULL) ? GMK_OK : GMK_ERR_STATE;
+    return GMK_LIKELY(state == GMK_CORE_UP) || (state == GMK_CORE_HALTING && f->worker != NULL)
+             ? GMK_OK
+             : GMK_ERR_STATE;
 }
 
 /* ---- credits (credit.c) ------------------------------------------------------------------- */

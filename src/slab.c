@@ -27,10 +27,7 @@ typedef struct gmk_slab_chain {
     uint32_t count;
 } gmk_slab_chain_t;
 
-static uint32_t gmk_slab_ref(uint64_t word)
-{
-    return (uint32_t)word;
-}
+static uint32_t gmk_slab_ref(uint64_t word) { return (uint32_t)word; }
 
 static const gmk_slab_segment_t *gmk_slab_segment_of(const gmk_slab_t *s, uint32_t index)
 {
@@ -242,10 +239,7 @@ int gmk_slab_init(gmk_slab_t *s, size_t obj_size)
     return GMK_OK;
 }
 
-size_t gmk_slab_object_bytes(const gmk_slab_t *s)
-{
-    return (size_t)s->units * GMK_SLAB_UNIT;
-}
+size_t gmk_slab_object_bytes(const gmk_slab_t *s) { return (size_t)s->units * GMK_SLAB_UNIT; }
 
 int gmk_slab_add_segment(gmk_slab_t *s, void *mem, uint32_t count)
 {
@@ -269,10 +263,7 @@ int gmk_slab_add_segment(gmk_slab_t *s, void *mem, uint32_t count)
     return GMK_OK;
 }
 
-void gmk_slab_set_stranding(gmk_slab_t *s, uint32_t n)
-{
-    gmk_store32(&s->stranding, n, GMK_RLX, GMK_KERNEL);
-}
+void gmk_slab_set_stranding(gmk_slab_t *s, uint32_t n) { gmk_store32(&s->stranding, n, GMK_RLX, GMK_KERNEL); }
 
 bool gmk_slab_reserve(gmk_slab_t *s, uint32_t n)
 {
@@ -331,20 +322,11 @@ void gmk_slab_cache_flush(gmk_slab_t *s, gmk_slab_cache_t *cache)
         gmk_slab_list_push(s, gmk_slab_split(s, &all, all.count));
 }
 
-uint32_t gmk_slab_capacity(const gmk_slab_t *s)
-{
-    return gmk_load32(&s->capacity, GMK_RLX, GMK_KERNEL);
-}
+uint32_t gmk_slab_capacity(const gmk_slab_t *s) { return gmk_load32(&s->capacity, GMK_RLX, GMK_KERNEL); }
 
-uint32_t gmk_slab_reserved(const gmk_slab_t *s)
-{
-    return gmk_load32(&s->reserved, GMK_RLX, GMK_KERNEL);
-}
+uint32_t gmk_slab_reserved(const gmk_slab_t *s) { return gmk_load32(&s->reserved, GMK_RLX, GMK_KERNEL); }
 
-uint32_t gmk_slab_free_count(const gmk_slab_t *s)
-{
-    return gmk_load32(&s->free, GMK_RLX, GMK_KERNEL);
-}
+uint32_t gmk_slab_free_count(const gmk_slab_t *s) { return gmk_load32(&s->free, GMK_RLX, GMK_KERNEL); }
 
 uint32_t gmk_slab_cache_count(const gmk_slab_cache_t *cache)
 {

@@ -27,9 +27,9 @@
 
 #include "mpsc.h"
 
-#define GMK_SLAB_CACHE 32u    /* most objects in a cache */
-#define GMK_SLAB_CHAIN 16u    /* objects moved at once between a cache and the list */
-#define GMK_SLAB_SEGMENTS 32u /* most segments */
+#define GMK_SLAB_CACHE 32u       /* most objects in a cache */
+#define GMK_SLAB_CHAIN 16u       /* objects moved at once between a cache and the list */
+#define GMK_SLAB_SEGMENTS 32u    /* most segments */
 #define GMK_SLAB_MAX 0x7fffffffu /* most objects */
 
 typedef struct gmk_slab_segment {
@@ -83,7 +83,7 @@ void gmk_slab_cache_flush(gmk_slab_t *s, gmk_slab_cache_t *cache);
 
 uint32_t gmk_slab_capacity(const gmk_slab_t *s);
 uint32_t gmk_slab_reserved(const gmk_slab_t *s);
-uint32_t gmk_slab_free_count(const gmk_slab_t *s);              /* on the list; approximate while in use */
-uint32_t gmk_slab_cache_count(const gmk_slab_cache_t *cache);   /* in the cache */
+uint32_t gmk_slab_free_count(const gmk_slab_t *s);            /* on the list; approximate while in use */
+uint32_t gmk_slab_cache_count(const gmk_slab_cache_t *cache); /* in the cache */
 
 #endif

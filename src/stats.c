@@ -58,8 +58,9 @@ static uint64_t type_sum(gmk_core_t *k, uint32_t type, size_t offset)
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < k->n_fronts; i++)
-        sum += gmk_load64((const gmk_a64_t *)(const void *)((const char *)&k->fronts[i]->types[type] + offset), GMK_RLX,
-                          GMK_KERNEL);
+        sum += gmk_load64(
+            (const gmk_a64_t *)(const void *)((const char *)&k->fronts[i]->types[type] + offset), GMK_RLX,
+            GMK_KERNEL);
     return sum;
 }
 #define TYPE_SUM(field) type_sum(k, type, offsetof(gmk_type_counts_t, field))
@@ -111,9 +112,11 @@ static uint64_t chan_sum(gmk_core_t *k, gmk_channel_t *c, size_t offset)
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < k->n_fronts; i++)
-        sum += gmk_load64((const gmk_a64_t *)(const void *)((const char *)&k->fronts[i]->chans[c->index] + offset),
-                          GMK_RLX, GMK_KERNEL);
-    return sum - gmk_load64((const gmk_a64_t *)(const void *)((const char *)&c->at_open + offset), GMK_RLX, GMK_KERNEL);
+        sum += gmk_load64(
+            (const gmk_a64_t *)(const void *)((const char *)&k->fronts[i]->chans[c->index] + offset), GMK_RLX,
+            GMK_KERNEL);
+    return sum - gmk_load64((const gmk_a64_t *)(const void *)((const char *)&c->at_open + offset), GMK_RLX,
+                            GMK_KERNEL);
 }
 #define CHAN_SUM(field) chan_sum(k, c, offsetof(gmk_chan_counts_t, field))
 

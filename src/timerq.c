@@ -17,7 +17,7 @@
 
 #define GMK_TIMERQ_BITS 8u
 #define GMK_TIMERQ_FAN (1u << GMK_TIMERQ_BITS)
-#define GMK_TIMERQ_HALF (64u / GMK_TIMERQ_BITS)   /* levels for the order, then as many for the key */
+#define GMK_TIMERQ_HALF (64u / GMK_TIMERQ_BITS) /* levels for the order, then as many for the key */
 #define GMK_TIMERQ_LEVELS (2 * GMK_TIMERQ_HALF)
 #define GMK_TIMERQ_RUNS 64u
 
@@ -36,10 +36,10 @@ typedef struct gmk_radix_bucket {
 struct gmk_timerq {
     uint64_t base_key, base_order;
     uint64_t count;
-    uint32_t levels;                                     /* bit l: level l has a node */
-    uint64_t used[GMK_TIMERQ_LEVELS][GMK_TIMERQ_FAN / 64]; /* bit b: bucket b has a node */
-    uint64_t runs;                                       /* bit r: early[r] has a node */
-    gmk_tnode_t *early[GMK_TIMERQ_RUNS];                 /* at most 2^r nodes, sorted */
+    uint32_t levels;                                              /* bit l: level l has a node */
+    uint64_t used[GMK_TIMERQ_LEVELS][GMK_TIMERQ_FAN / 64];        /* bit b: bucket b has a node */
+    uint64_t runs;                                                /* bit r: early[r] has a node */
+    gmk_tnode_t *early[GMK_TIMERQ_RUNS];                          /* at most 2^r nodes, sorted */
     gmk_radix_bucket_t bucket[GMK_TIMERQ_LEVELS][GMK_TIMERQ_FAN]; /* valid where `used` says so */
 };
 
@@ -58,15 +58,9 @@ static bool gmk_tnode_before(const gmk_tnode_t *a, const gmk_tnode_t *b)
     return a->key < b->key || (a->key == b->key && a->order < b->order);
 }
 
-static uint32_t gmk_top_bit(uint64_t v)
-{
-    return 63u - (uint32_t)__builtin_clzll(v);
-}
+static uint32_t gmk_top_bit(uint64_t v) { return 63u - (uint32_t)__builtin_clzll(v); }
 
-static uint32_t gmk_low_bit(uint64_t v)
-{
-    return (uint32_t)__builtin_ctzll(v);
-}
+static uint32_t gmk_low_bit(uint64_t v) { return (uint32_t)__builtin_ctzll(v); }
 
 /* ---- early nodes -------------------------------------------------------------------------- */
 
@@ -281,7 +275,4 @@ gmk_tnode_t *gmk_timerq_pop_due(gmk_timerq_t *q, uint64_t now)
     return q->count != 0 && gmk_timerq_first_key(q) <= now ? gmk_timerq_pop(q) : NULL;
 }
 
-uint64_t gmk_timerq_count(const gmk_timerq_t *q)
-{
-    return q->count;
-}
+uint64_t gmk_timerq_count(const gmk_timerq_t *q) { return q->count; }

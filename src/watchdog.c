@@ -20,9 +20,9 @@ struct gmk_watchdog {
     gmk_a32_t stop;
     gmk_a32_t asleep;
     uint32_t running;
-    uint32_t idle;         /* intervals with all workers parked */
-    uint64_t finished;     /* deliveries with an outcome, at the last look */
-    uint32_t stuck;        /* intervals in which only waiters were left */
+    uint32_t idle;          /* intervals with all workers parked */
+    uint64_t finished;      /* deliveries with an outcome, at the last look */
+    uint32_t stuck;         /* intervals in which only waiters were left */
     gmk_watched_t worker[]; /* [n_all] */
 };
 

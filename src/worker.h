@@ -77,7 +77,7 @@ static inline bool gmk_condemned(gmk_worker_t *w)
     return GMK_UNLIKELY(gmk_load32(&w->condemned, GMK_RLX, GMK_KERNEL) != 0);
 }
 
-#define GMK_RESCUED_AT 0xffffu           /* mask of 1 + position; all ones = none */
+#define GMK_RESCUED_AT 0xffffu               /* mask of 1 + position; all ones = none */
 #define GMK_RESCUED_NEXT ((uint32_t)1 << 16) /* and the task in the next slot */
 
 /* A condemned worker waits until its rescuer has decided what it takes. */

@@ -55,7 +55,8 @@ static inline int note(gmk_ctx_t *c)
         uint32_t mark = 0;
         if (t->payload_len >= sizeof mark)
             memcpy(&mark, (void *)(uintptr_t)t->payload_ptr, sizeof mark);
-        s->at[i] = (seen_at_t){t->meta0, t->meta1, t->seq, gmk_chan_gap(c), gmk_self_worker(c), t->channel, mark};
+        s->at[i] = (seen_at_t){t->meta0,           t->meta1,   t->seq, gmk_chan_gap(c),
+                               gmk_self_worker(c), t->channel, mark};
     }
     if (t->type == T_DEAD || t->type == T_ERR)
         atomic_fetch_add(&s->count, gmk_dead_count(t));
@@ -65,10 +66,7 @@ static inline int note(gmk_ctx_t *c)
     return rc;
 }
 
-static inline int dead_code_at(const seen_t *s, uint32_t i)
-{
-    return (int)(int32_t)(uint32_t)s->at[i].meta0;
-}
+static inline int dead_code_at(const seen_t *s, uint32_t i) { return (int)(int32_t)(uint32_t)s->at[i].meta0; }
 
 typedef struct fix {
     kit_t t;
@@ -188,7 +186,10 @@ static inline gmk_sub_t sub_slow(gmk_chan_t ch, uint32_t handler)
 static inline gmk_task_t marked(gmk_ctx_t *c, uint32_t mark)
 {
     uint32_t *p = gmk_payload_alloc(c, 64);
-    gmk_task_t t = {.flags = GMK_TASK_PAYLOAD_RC, .payload_ptr = (uint64_t)(uintptr_t)p, .payload_len = 64, .meta0 = mark};
+    gmk_task_t t = {.flags = GMK_TASK_PAYLOAD_RC,
+                    .payload_ptr = (uint64_t)(uintptr_t)p,
+                    .payload_len = 64,
+                    .meta0 = mark};
     if (p != NULL)
         *p = mark;
     return t;
@@ -284,7 +285,7 @@ typedef struct crew {
     gmk_ctx_t *c;
     void (*work)(struct crew *me);
     gmk_chan_t ch;
-    uint64_t n;          /* how many to send, or how long to work, in ns */
+    uint64_t n; /* how many to send, or how long to work, in ns */
     uint32_t id;
     atomic_uint *stop;
     uint64_t sent, failed;

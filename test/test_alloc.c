@@ -66,10 +66,7 @@ static int tear_down(void **state)
     return back ? 0 : -1;
 }
 
-static size_t class_bytes(uint32_t cls)
-{
-    return (size_t)32 << cls;
-}
+static size_t class_bytes(uint32_t cls) { return (size_t)32 << cls; }
 
 static uint32_t fill(fixture_t *f, size_t size)
 {
@@ -157,8 +154,14 @@ static void test_every_class_is_aligned_and_fits(void **state)
 static void test_sizes_refused(void **state)
 {
     fixture_t *f = *state;
-    size_t bad[] = {0, SIZE_MAX, SIZE_MAX - 1, SIZE_MAX - SPAN, SIZE_MAX - SPAN + 2, SIZE_MAX / 2,
-                    f->h.spans * SPAN + 1, (size_t)1 << 48};
+    size_t bad[] = {0,
+                    SIZE_MAX,
+                    SIZE_MAX - 1,
+                    SIZE_MAX - SPAN,
+                    SIZE_MAX - SPAN + 2,
+                    SIZE_MAX / 2,
+                    f->h.spans * SPAN + 1,
+                    (size_t)1 << 48};
     for (uint32_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_null(gmk_heap_alloc(&f->h, &f->a, bad[i]));
         assert_null(gmk_heap_alloc(&f->h, NULL, bad[i]));
@@ -170,7 +173,7 @@ static void test_sizes_refused(void **state)
 
 static int by_address(const void *a, const void *b)
 {
-    uintptr_t x = (uintptr_t)*(void *const *)a, y = (uintptr_t)*(void *const *)b;
+    uintptr_t x = (uintptr_t) * (void *const *)a, y = (uintptr_t) * (void *const *)b;
     return x < y ? -1 : x > y;
 }
 

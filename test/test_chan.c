@@ -18,8 +18,8 @@ static int try_open(gmk_chan_cfg_t cfg)
 static void open_checks_names(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"",       "Upper.x", "a b",  "a/b", "sys.mine", "\xc3\xa9",
-                                      "abcdefghijklmnopqrstuvwxyz123456"};
+    static const char *const bad[] = {
+        "", "Upper.x", "a b", "a/b", "sys.mine", "\xc3\xa9", "abcdefghijklmnopqrstuvwxyz123456"};
     for (uint32_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(try_open((gmk_chan_cfg_t){.name = bad[i]}), GMK_ERR_INVAL);
     assert_int_equal(try_open((gmk_chan_cfg_t){.name = "abcdefghijklmnopqrstuvwxyz12345"}), GMK_OK);
@@ -57,12 +57,9 @@ static void open_checks_ranges(void **state)
     (void)state;
     uint32_t most = GMK_MAX_SLOTS;
     const gmk_chan_cfg_t range[] = {
-        {.name = "r", .mode = 2},
-        {.name = "r", .guarantee = 2},
-        {.name = "r", .slots = most + 1},
-        {.name = "r", .mode = GMK_FANOUT, .replay = most + 1},
-        {.name = "r", .reserve_pct = 51},
-        {.name = "r", .reserve_pct = UINT32_MAX - 1},
+        {.name = "r", .mode = 2},         {.name = "r", .guarantee = 2},
+        {.name = "r", .slots = most + 1}, {.name = "r", .mode = GMK_FANOUT, .replay = most + 1},
+        {.name = "r", .reserve_pct = 51}, {.name = "r", .reserve_pct = UINT32_MAX - 1},
         {.name = "r", .flags = 4},
     };
     const gmk_chan_cfg_t unfit[] = {
@@ -477,7 +474,8 @@ static void the_reserve_is_for_priority_zero(void **state)
     (void)state;
     static const struct {
         uint32_t slots, pct, low;
-    } is[] = {{100, 0, 90}, {100, 50, 50}, {100, 1, 99}, {100, UINT32_MAX, 100}, {9, 0, 9}, {10, 0, 9}, {3, 50, 2}};
+    } is[] = {{100, 0, 90}, {100, 50, 50}, {100, 1, 99}, {100, UINT32_MAX, 100},
+              {9, 0, 9},    {10, 0, 9},    {3, 50, 2}};
     for (uint32_t i = 0; i < sizeof is / sizeof *is; i++) {
         gmk_chan_t ch = open_cfg(
             (gmk_chan_cfg_t){.name = "reserve", .slots = is[i].slots, .reserve_pct = is[i].pct});

@@ -128,7 +128,8 @@ static void an_error_leaves_the_payload_to_the_caller(void **state)
 {
     (void)state;
     uint64_t before = payloads_live();
-    gmk_chan_t ch = open_cfg((gmk_chan_cfg_t){.name = "mine", .msg_type = T_B, .mode = GMK_FANOUT, .slots = 1});
+    gmk_chan_t ch = open_cfg(
+        (gmk_chan_cfg_t){.name = "mine", .msg_type = T_B, .mode = GMK_FANOUT, .slots = 1});
     sub_slow(ch, T_A);
     sub_to(ch, T_C);
     gmk_task_t t = marked(F.c, 5);
@@ -183,7 +184,8 @@ static void dead_letters_inherit_the_payload(void **state)
 static void repeats_coalesce(void **state)
 {
     (void)state;
-    gmk_chan_t ch = open_chan("storm", GMK_P2P, GMK_LOSSY, 4), other = open_chan("storm.2", GMK_P2P, GMK_LOSSY, 4);
+    gmk_chan_t ch = open_chan("storm", GMK_P2P, GMK_LOSSY, 4),
+               other = open_chan("storm.2", GMK_P2P, GMK_LOSSY, 4);
     listen_to("sys.dropped", T_DEAD);
     sub_slow(ch, T_A);
     emit_range(other, 0, 4);
@@ -256,12 +258,15 @@ static void halt_accounts_for_what_is_queued(void **state)
     assert_int_equal(gmk_chan_open(c, &(gmk_chan_cfg_t){.name = "h.bound"}, &bound), GMK_OK);
     assert_int_equal(gmk_chan_open(c, &(gmk_chan_cfg_t){.name = "h.unbound"}, &unbound), GMK_OK);
     assert_int_equal(gmk_chan_open(c, &(gmk_chan_cfg_t){.name = "h.fan", .mode = GMK_FANOUT}, &fan), GMK_OK);
-    assert_int_equal(gmk_chan_open(c, &(gmk_chan_cfg_t){.name = "h.lossy", .mode = GMK_FANOUT, .guarantee = GMK_LOSSY}, &lossy),
-                     GMK_OK);
+    assert_int_equal(
+        gmk_chan_open(c, &(gmk_chan_cfg_t){.name = "h.lossy", .mode = GMK_FANOUT, .guarantee = GMK_LOSSY},
+                      &lossy),
+        GMK_OK);
     gmk_chan_t all[] = {bound, fan, lossy, fan, lossy};
     gmk_sub_t sub[5];
     for (uint32_t i = 0; i < 5; i++)
-        assert_int_equal(gmk_chan_sub(c, all[i], &(gmk_sub_cfg_t){.handler = i < 3 ? T_A : T_B}, &sub[i]), GMK_OK);
+        assert_int_equal(gmk_chan_sub(c, all[i], &(gmk_sub_cfg_t){.handler = i < 3 ? T_A : T_B}, &sub[i]),
+                         GMK_OK);
     gmk_task_t m = {0};
     for (uint32_t i = 0; i < 20; i++)
         for (uint32_t j = 0; j < 3; j++)
@@ -306,7 +311,10 @@ static void churn(crew_t *me)
         gmk_sub_t sub[3] = {{0}, {0}, {0}};
         rng = rng * 1664525 + 1013904223;
         bool fan = (rng >> 8 & 1) != 0, lossy = (rng >> 9 & 1) != 0;
-        gmk_chan_cfg_t cfg = {.name = name, .mode = fan, .guarantee = lossy, .slots = 1 + (rng >> 10) % 40,
+        gmk_chan_cfg_t cfg = {.name = name,
+                              .mode = fan,
+                              .guarantee = lossy,
+                              .slots = 1 + (rng >> 10) % 40,
                               .flags = lossy && (rng >> 16 & 1) != 0 ? GMK_CHAN_DROP_OLDEST : 0,
                               .replay = fan && !lossy && (rng >> 16 & 1) != 0 ? 8 : 0};
         snprintf(name, sizeof name, "churn.%u.%u", me->id, round++);
@@ -338,7 +346,8 @@ static void churn(crew_t *me)
             if (i == 20 && (rng >> 21 & 1) != 0 && sub[0].id != 0)
                 me->failed += gmk_chan_unsub(me->c, sub[0]) != GMK_OK;
             if (i == 40 && (rng >> 22 & 1) != 0)
-                me->failed += gmk_chan_sub(me->c, ch, &(gmk_sub_cfg_t){.handler = T_B}, NULL) == GMK_ERR_INVAL;
+                me->failed += gmk_chan_sub(me->c, ch, &(gmk_sub_cfg_t){.handler = T_B}, NULL) ==
+                              GMK_ERR_INVAL;
         }
         me->failed += gmk_chan_close(me->c, ch) != GMK_OK;
         if ((rng >> 23 & 3) == 0)
@@ -391,8 +400,12 @@ static void subscribers_come_and_go(uint32_t mode, uint32_t guarantee, uint32_t 
 {
     crew_t crew[4];
     atomic_uint stop = 0;
-    gmk_chan_t ch = open_cfg((gmk_chan_cfg_t){
-        .name = "visits", .mode = mode, .guarantee = guarantee, .slots = 16, .flags = flags, .replay = replay});
+    gmk_chan_t ch = open_cfg((gmk_chan_cfg_t){.name = "visits",
+                                              .mode = mode,
+                                              .guarantee = guarantee,
+                                              .slots = 16,
+                                              .flags = flags,
+                                              .replay = replay});
     crew_start(crew, 4, (crew_t){.work = come_and_go, .ch = ch, .stop = &stop});
     struct timespec nap = {.tv_nsec = 250000000};
     nanosleep(&nap, NULL);

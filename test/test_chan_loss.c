@@ -63,8 +63,8 @@ static void lossy_p2p_without_a_subscriber(void **state)
 
 static void fanout_slow_loses_its_own(uint32_t flags)
 {
-    gmk_chan_t ch = open_cfg(
-        (gmk_chan_cfg_t){.name = "own", .mode = GMK_FANOUT, .guarantee = GMK_LOSSY, .slots = 32, .flags = flags});
+    gmk_chan_t ch = open_cfg((gmk_chan_cfg_t){
+        .name = "own", .mode = GMK_FANOUT, .guarantee = GMK_LOSSY, .slots = 32, .flags = flags});
     listen_to("sys.dropped", T_DEAD);
     sub_slow(ch, T_A);
     sub_to(ch, T_B);
@@ -152,8 +152,12 @@ static void sheds_under_load(uint32_t mode, uint32_t guarantee, uint32_t flags, 
     bool degrade = guarantee == GMK_LOSSLESS;
     bool full = mode == GMK_FANOUT; /* when one that holds a ticket has lost its CPU */
     grow_for_parallel(16);
-    gmk_chan_t ch = open_cfg((gmk_chan_cfg_t){
-        .name = "load", .mode = mode, .guarantee = guarantee, .slots = 16, .flags = flags, .replay = degrade ? 16 : 0});
+    gmk_chan_t ch = open_cfg((gmk_chan_cfg_t){.name = "load",
+                                              .mode = mode,
+                                              .guarantee = guarantee,
+                                              .slots = 16,
+                                              .flags = flags,
+                                              .replay = degrade ? 16 : 0});
     listen_to("sys.dropped", T_DEAD);
     sub_cfg(ch, (gmk_sub_cfg_t){.handler = T_A, .order = order});
     if (mode == GMK_FANOUT)
@@ -274,7 +278,8 @@ static int sub_from(gmk_chan_t ch, uint32_t handler, uint32_t from)
 static void replay_gives_exact_numbers(void **state)
 {
     (void)state;
-    gmk_chan_t ch = open_cfg((gmk_chan_cfg_t){.name = "replay", .mode = GMK_FANOUT, .slots = 8, .replay = 24});
+    gmk_chan_t ch = open_cfg(
+        (gmk_chan_cfg_t){.name = "replay", .mode = GMK_FANOUT, .slots = 8, .replay = 24});
     assert_int_equal(sub_from(ch, T_A, 0), GMK_OK); /* nothing yet */
     for (uint32_t i = 0; i < 100; i++) {
         gmk_task_t t = {.meta0 = 1000 + i};

@@ -34,8 +34,9 @@ static int tally_run(gmk_ctx_t *c)
     return GMK_OK;
 }
 
-static const gmk_handler_reg_t tally_handlers[] = {
-    {.type = T_OWN, .fn = tally_run}, {.type = T_OWN + 1, .fn = tally_run}, {.type = T_OWN + 2, .fn = tally_run}};
+static const gmk_handler_reg_t tally_handlers[] = {{.type = T_OWN, .fn = tally_run},
+                                                   {.type = T_OWN + 1, .fn = tally_run},
+                                                   {.type = T_OWN + 2, .fn = tally_run}};
 static gmk_module_t tally_module = {.name = "tally", .handlers = tally_handlers, .n_handlers = 3};
 
 /* Even ones one by one, odd ones in batches. */
@@ -294,7 +295,8 @@ static int turn_run(gmk_ctx_t *c)
     return GMK_OK;
 }
 
-static const gmk_handler_reg_t turn_handlers[] = {{.type = T_OWN, .fn = turn_run}, {.type = T_OWN + 1, .fn = turn_run}};
+static const gmk_handler_reg_t turn_handlers[] = {{.type = T_OWN, .fn = turn_run},
+                                                  {.type = T_OWN + 1, .fn = turn_run}};
 static gmk_module_t turn_module = {.name = "turn", .handlers = turn_handlers, .n_handlers = 2};
 
 static void emit_prio(gmk_chan_t ch, uint64_t meta, uint32_t prio)
@@ -463,7 +465,8 @@ static void visits_under_load(uint32_t replay)
     static gmk_module_t m = {.name = "visit", .handlers = h, .n_handlers = 1};
     crew_t crew[2];
     atomic_uint stop = 0;
-    gmk_chan_t ch = open_cfg((gmk_chan_cfg_t){.name = "visits", .mode = GMK_FANOUT, .slots = 64, .replay = replay});
+    gmk_chan_t ch = open_cfg(
+        (gmk_chan_cfg_t){.name = "visits", .mode = GMK_FANOUT, .slots = 64, .replay = replay});
     sub_to(ch, T_B);
     crew_start(crew, 2, (crew_t){.work = produce_until, .ch = ch, .stop = &stop});
     uint64_t until = kit_now() + 300 * KIT_MS, visits = 0;

@@ -103,7 +103,8 @@ static void a_waiting_handler_uses_no_cpu(void **state)
 {
     (void)state;
     uint64_t time = kit_env("GGMK_LONG") ? 60 * KIT_S : 2 * KIT_S;
-    gmk_chan_t from = open_chan("from", GMK_P2P, GMK_LOSSLESS, 256), to = open_chan("to", GMK_P2P, GMK_LOSSLESS, 4);
+    gmk_chan_t from = open_chan("from", GMK_P2P, GMK_LOSSLESS, 256),
+               to = open_chan("to", GMK_P2P, GMK_LOSSLESS, 4);
     gmk_drain(&F.t.k, KIT_PATIENCE);
     emit_range(to, 0, 4); /* messages that wait for a subscriber: full, and nothing runs */
     sub_to(from, T_OWN);
@@ -189,7 +190,8 @@ static void a_waiter_of_low_priority_gets_what_it_may(void **state)
 static void a_waiter_learns_of_the_close(void **state)
 {
     (void)state;
-    gmk_chan_t from = open_chan("from", GMK_P2P, GMK_LOSSLESS, 8), to = open_chan("to", GMK_P2P, GMK_LOSSLESS, 1);
+    gmk_chan_t from = open_chan("from", GMK_P2P, GMK_LOSSLESS, 8),
+               to = open_chan("to", GMK_P2P, GMK_LOSSLESS, 1);
     emit_range(to, 0, 1);
     sub_to(from, T_OWN);
     relay(to, 1, 0);
@@ -208,7 +210,8 @@ static void waiting_under_load(uint32_t mode, uint32_t guarantee, uint32_t order
     uint32_t n = KIT_TSAN ? 2000 : 20000;
     grow_for_parallel(64);
     gmk_chan_t from = open_chan("from", GMK_P2P, GMK_LOSSLESS, 64);
-    gmk_chan_t to = open_cfg((gmk_chan_cfg_t){.name = "to", .mode = mode, .guarantee = guarantee, .slots = 3});
+    gmk_chan_t to = open_cfg(
+        (gmk_chan_cfg_t){.name = "to", .mode = mode, .guarantee = guarantee, .slots = 3});
     sub_cfg(from, (gmk_sub_cfg_t){.handler = T_OWN, .order = order});
     sub_to(to, T_A);
     for (uint32_t i = 0; i < n; i++) {
@@ -278,7 +281,8 @@ static void a_chain_is_no_circle(void **state)
 {
     (void)state;
     char text[4096];
-    gmk_chan_t a = open_chan("chain.a", GMK_P2P, GMK_LOSSLESS, 1), b = open_chan("chain.b", GMK_P2P, GMK_LOSSLESS, 1),
+    gmk_chan_t a = open_chan("chain.a", GMK_P2P, GMK_LOSSLESS, 1),
+               b = open_chan("chain.b", GMK_P2P, GMK_LOSSLESS, 1),
                d = open_chan("chain.c", GMK_P2P, GMK_LOSSLESS, 1);
     gmk_task_t t = {.meta0 = 1, .meta1 = d.id};
     assert_int_equal(gmk_chan_emit(F.c, b, &t), GMK_OK);
@@ -312,10 +316,7 @@ enum { DO_NOTHING, DO_RETRY, DO_YIELD, DO_FAULT = 16, DO_RETRY_FOREVER, DO_YIELD
 static atomic_uint step_n, step_runs;
 static uint32_t step[256];
 
-KIT_WILD static void wild_write(volatile int *p)
-{
-    *p = 1;
-}
+KIT_WILD static void wild_write(volatile int *p) { *p = 1; }
 
 static int step_run(gmk_ctx_t *c)
 {
@@ -333,14 +334,10 @@ static int step_run(gmk_ctx_t *c)
     case DO_FAULT:
         wild_write((volatile int *)((volatile gmk_task_t *)(uintptr_t)t)->meta1); /* DO_FAULT is no address */
         break;
-    case DO_RETRY_FOREVER:
-        return GMK_RETRY;
-    case DO_YIELD_FOREVER:
-        return gmk_yield(c);
-    case DO_FAIL:
-        return GMK_FAIL(3);
-    default:
-        break;
+    case DO_RETRY_FOREVER: return GMK_RETRY;
+    case DO_YIELD_FOREVER: return gmk_yield(c);
+    case DO_FAIL: return GMK_FAIL(3);
+    default: break;
     }
     step[atomic_fetch_add(&step_n, 1) & 255] = (uint32_t)t->meta0;
     return GMK_OK;
@@ -351,8 +348,9 @@ static void a_suspended_head_keeps_its_place(void **state)
     (void)state;
     static const gmk_handler_reg_t h[] = {{.type = T_OWN + 4, .fn = step_run, .max_retries = 4}};
     static gmk_module_t m = {.name = "steps", .handlers = h, .n_handlers = 1};
-    static const uint32_t script[] = {DO_NOTHING, DO_RETRY,         DO_NOTHING,       DO_YIELD, DO_NOTHING, DO_FAULT,
-                                      DO_NOTHING, DO_RETRY_FOREVER, DO_YIELD_FOREVER, DO_FAIL,  DO_NOTHING};
+    static const uint32_t script[] = {DO_NOTHING,       DO_RETRY, DO_NOTHING, DO_YIELD,
+                                      DO_NOTHING,       DO_FAULT, DO_NOTHING, DO_RETRY_FOREVER,
+                                      DO_YIELD_FOREVER, DO_FAIL,  DO_NOTHING};
     uint32_t n = KIT_TSAN || KIT_ASAN ? 5 : sizeof script / sizeof *script;
     wait_up(NULL); /* here and not before: cmocka takes the signals back after the set-up */
     for (uint32_t mode = 0; mode < 2; mode++) {

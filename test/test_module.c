@@ -7,10 +7,7 @@
 static atomic_uint inits, finis, order_n;
 static const char *order[16];
 
-static void note_order(const char *what)
-{
-    order[atomic_fetch_add(&order_n, 1) & 15] = what;
-}
+static void note_order(const char *what) { order[atomic_fetch_add(&order_n, 1) & 15] = what; }
 
 static int module_up(void **state)
 {
@@ -134,10 +131,15 @@ static void a_consuming_declaration_subscribes(void **state)
     static const gmk_handler_reg_t h[] = {{.type = T_OWN, .fn = note}};
     static const gmk_chan_decl_t d[] = {
         {.name = "decl.in", .direction = GMK_CONSUMES, .msg_type = T_B, .handler = T_OWN, .slots = 16},
-        {.name = "decl.out", .direction = GMK_PRODUCES, .msg_type = T_C, .mode = GMK_FANOUT, .guarantee = GMK_LOSSY},
+        {.name = "decl.out",
+         .direction = GMK_PRODUCES,
+         .msg_type = T_C,
+         .mode = GMK_FANOUT,
+         .guarantee = GMK_LOSSY},
         {.name = "decl.both", .direction = GMK_PRODUCES | GMK_CONSUMES, .order = GMK_ORDERED},
         {.name = "sys.dropped", .direction = GMK_CONSUMES, .handler = T_OWN}};
-    static gmk_module_t m = {.name = "declares", .handlers = h, .n_handlers = 1, .channels = d, .n_channels = 4};
+    static gmk_module_t m = {
+        .name = "declares", .handlers = h, .n_handlers = 1, .channels = d, .n_channels = 4};
     gmk_chan_t in, out, both;
     load_extra(&m);
     assert_int_equal(gmk_chan_find(F.c, "decl.in", &in), GMK_OK);
@@ -149,7 +151,8 @@ static void a_consuming_declaration_subscribes(void **state)
     gmk_chan_stats_t s = chan_figures_of(in);
     assert_true(s.subs == 1 && s.slots == 16 && s.msg_type == T_B && s.mode == GMK_P2P);
     s = chan_figures_of(out);
-    assert_true(s.subs == 0 && s.slots == GMK_DEFAULT_SLOTS && s.mode == GMK_FANOUT && s.guarantee == GMK_LOSSY);
+    assert_true(s.subs == 0 && s.slots == GMK_DEFAULT_SLOTS && s.mode == GMK_FANOUT &&
+                s.guarantee == GMK_LOSSY);
     assert_int_equal(chan_figures_of(both).subs, 0);
     emit_range(in, 0, 5);
     wait_seen(T_OWN, 5);
@@ -233,7 +236,8 @@ static void a_disagreement_stops_the_load(void **state)
 
 static int refused_loads(void)
 {
-    static const gmk_handler_reg_t taken[] = {{.type = T_OWN, .fn = note, .name = "mine"}, {.type = T_OWN, .fn = note}};
+    static const gmk_handler_reg_t taken[] = {{.type = T_OWN, .fn = note, .name = "mine"},
+                                              {.type = T_OWN, .fn = note}};
     gmk_module_t m = {.name = "refused", .handlers = taken, .n_handlers = 2};
     return gmk_module_load(&loud, &m);
 }
@@ -256,7 +260,8 @@ static int busy_init(gmk_ctx_t *c)
 {
     gmk_chan_t out;
     gmk_task_t t = {.type = T_OWN};
-    if (gmk_chan_find(c, "undo.in", &out) != GMK_OK || gmk_chan_sub(c, out, &(gmk_sub_cfg_t){.handler = T_OWN}, NULL) != GMK_OK)
+    if (gmk_chan_find(c, "undo.in", &out) != GMK_OK ||
+        gmk_chan_sub(c, out, &(gmk_sub_cfg_t){.handler = T_OWN}, NULL) != GMK_OK)
         return GMK_FAIL(99);
     for (uint32_t i = 0; i < 20; i++)
         if (gmk_chan_emit(c, out, &t) != GMK_OK || gmk_emit(c, &t) != GMK_OK)
@@ -270,8 +275,13 @@ static void a_failed_init_is_undone(void **state)
     (void)state;
     static const gmk_handler_reg_t h[] = {{.type = T_OWN, .fn = quiet_run}};
     static const gmk_chan_decl_t d[] = {{.name = "undo.in", .direction = GMK_CONSUMES, .slots = 64}};
-    static gmk_module_t m = {.name = "undone", .handlers = h, .n_handlers = 1, .channels = d, .n_channels = 1,
-                             .init = busy_init, .fini = count_fini};
+    static gmk_module_t m = {.name = "undone",
+                             .handlers = h,
+                             .n_handlers = 1,
+                             .channels = d,
+                             .n_channels = 1,
+                             .init = busy_init,
+                             .fini = count_fini};
     gmk_chan_t ch;
     for (uint32_t i = 0; i < 5; i++) {
         assert_int_equal(gmk_module_load(&F.t.k, &m), GMK_FAIL(42));
@@ -292,8 +302,13 @@ static void what_follows_a_good_init_is_undone_by_fini(void **state)
     (void)state;
     static const gmk_handler_reg_t h[] = {{.type = T_OWN, .fn = quiet_run}};
     static const gmk_chan_decl_t d[] = {{.name = "bound", .direction = GMK_CONSUMES, .handler = T_OWN}};
-    static gmk_module_t m = {.name = "late", .handlers = h, .n_handlers = 1, .channels = d, .n_channels = 1,
-                             .init = count_init, .fini = count_fini};
+    static gmk_module_t m = {.name = "late",
+                             .handlers = h,
+                             .n_handlers = 1,
+                             .channels = d,
+                             .n_channels = 1,
+                             .init = count_init,
+                             .fini = count_fini};
     gmk_chan_t ch = open_chan("bound", GMK_P2P, GMK_LOSSLESS, 4);
     sub_to(ch, T_A);
     assert_int_equal(gmk_module_load(&F.t.k, &m), GMK_CHAN_ALREADY_BOUND);
@@ -305,17 +320,45 @@ static void what_follows_a_good_init_is_undone_by_fini(void **state)
 
 /* ---- order ---------------------------------------------------------------------------------- */
 
-static int init_x(gmk_ctx_t *c) { (void)c; note_order("+x"); return GMK_OK; }
-static int init_y(gmk_ctx_t *c) { (void)c; note_order("+y"); return GMK_OK; }
-static int init_z(gmk_ctx_t *c) { (void)c; note_order("+z"); return GMK_OK; }
-static void fini_x(gmk_ctx_t *c) { (void)c; note_order("-x"); }
-static void fini_y(gmk_ctx_t *c) { (void)c; note_order("-y"); }
-static void fini_z(gmk_ctx_t *c) { (void)c; note_order("-z"); }
+static int init_x(gmk_ctx_t *c)
+{
+    (void)c;
+    note_order("+x");
+    return GMK_OK;
+}
+static int init_y(gmk_ctx_t *c)
+{
+    (void)c;
+    note_order("+y");
+    return GMK_OK;
+}
+static int init_z(gmk_ctx_t *c)
+{
+    (void)c;
+    note_order("+z");
+    return GMK_OK;
+}
+static void fini_x(gmk_ctx_t *c)
+{
+    (void)c;
+    note_order("-x");
+}
+static void fini_y(gmk_ctx_t *c)
+{
+    (void)c;
+    note_order("-y");
+}
+static void fini_z(gmk_ctx_t *c)
+{
+    (void)c;
+    note_order("-z");
+}
 
 static void fini_runs_in_reverse(void **state)
 {
     (void)state;
-    gmk_module_t x = {.name = "x", .init = init_x, .fini = fini_x}, y = {.name = "y", .init = init_y, .fini = fini_y},
+    gmk_module_t x = {.name = "x", .init = init_x, .fini = fini_x},
+                 y = {.name = "y", .init = init_y, .fini = fini_y},
                  z = {.name = "z", .init = init_z, .fini = fini_z}, *two[] = {&x, &y};
     gmk_boot_cfg_t cfg = kit_cfg(1);
     atomic_store(&order_n, 0);
@@ -333,8 +376,13 @@ static void fini_runs_in_reverse(void **state)
 static const gmk_handler_reg_t own_handlers[] = {{.type = T_OWN, .fn = note}};
 static const gmk_chan_decl_t own_decl[] = {
     {.name = "own.in", .direction = GMK_CONSUMES, .handler = T_OWN, .slots = 64}};
-static gmk_module_t own_module = {.name = "own", .handlers = own_handlers, .n_handlers = 1, .channels = own_decl,
-                                  .n_channels = 1, .init = count_init, .fini = count_fini};
+static gmk_module_t own_module = {.name = "own",
+                                  .handlers = own_handlers,
+                                  .n_handlers = 1,
+                                  .channels = own_decl,
+                                  .n_channels = 1,
+                                  .init = count_init,
+                                  .fini = count_fini};
 
 static gmk_chan_t own_chan(void)
 {
@@ -552,7 +600,8 @@ static bool build_so(const char *dir, char *so, size_t size)
         return false;
     fputs(so_source, f);
     fclose(f);
-    snprintf(cmd, sizeof cmd, "%s -std=c11 -shared -fPIC -Iinclude -o %s %s 2>/dev/null", cc != NULL ? cc : "cc", so, src);
+    snprintf(cmd, sizeof cmd, "%s -std=c11 -shared -fPIC -Iinclude -o %s %s 2>/dev/null",
+             cc != NULL ? cc : "cc", so, src);
     int rc = system(cmd);
     remove(src);
     return rc == 0;

@@ -278,7 +278,8 @@ static void test_mpmc_pitch(void **state)
     } wide_t;
     gmk_mpmc_t r;
     void *mem = lines(gmk_mpmc_bytes(4, 56));
-    wide_t in[3] = {{{1, 2, 3, 4, 5, 6, 7}}, {{11, 12, 13, 14, 15, 16, 17}}, {{21, 22, 23, 24, 25, 26, 27}}}, out[3];
+    wide_t in[3] = {{{1, 2, 3, 4, 5, 6, 7}}, {{11, 12, 13, 14, 15, 16, 17}}, {{21, 22, 23, 24, 25, 26, 27}}},
+           out[3];
 
     (void)state;
     assert_int_equal(gmk_mpmc_pitch(56), sizeof(wide_t));
@@ -345,7 +346,7 @@ static void test_mpmc_count_clamped(void **state)
 typedef struct mpmc_run {
     gmk_mpmc_t ring;
     uint32_t producers, batch;
-    gmk_a32_t left; /* items nobody popped yet */
+    gmk_a32_t left;      /* items nobody popped yet */
     unsigned char *seen; /* [producers][MPMC_ITEMS], written by whoever popped the item */
     gmk_a32_t broken;
 } mpmc_run_t;
@@ -546,7 +547,7 @@ typedef struct mpsc_run {
     gmk_a32_t left;
     gmk_a32_t broken;
     uint32_t next[THREADS_MAX]; /* next number of each producer; the flag's holder's */
-    linked_t *nodes; /* [THREADS_MAX][MPSC_ITEMS] */
+    linked_t *nodes;            /* [THREADS_MAX][MPSC_ITEMS] */
 } mpsc_run_t;
 
 typedef struct mpsc_side {
@@ -871,24 +872,15 @@ static void test_slab_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_spsc_init),
-        cmocka_unit_test(test_spsc_bounds),
-        cmocka_unit_test(test_spsc_count_clamped),
-        cmocka_unit_test(test_spsc_threads),
-        cmocka_unit_test(test_mpmc_init),
-        cmocka_unit_test(test_mpmc_bounds),
-        cmocka_unit_test(test_mpmc_pitch),
-        cmocka_unit_test(test_mpmc_stopped_claimant),
-        cmocka_unit_test(test_mpmc_count_clamped),
-        cmocka_unit_test(test_mpmc_threads),
-        cmocka_unit_test(test_mpsc_single),
-        cmocka_unit_test(test_mpsc_chain),
-        cmocka_unit_test(test_mpsc_half_push),
-        cmocka_unit_test(test_mpsc_threads),
-        cmocka_unit_test(test_slab_errors),
-        cmocka_unit_test(test_slab_single),
-        cmocka_unit_test(test_slab_reserve),
-        cmocka_unit_test(test_slab_tag),
+        cmocka_unit_test(test_spsc_init),          cmocka_unit_test(test_spsc_bounds),
+        cmocka_unit_test(test_spsc_count_clamped), cmocka_unit_test(test_spsc_threads),
+        cmocka_unit_test(test_mpmc_init),          cmocka_unit_test(test_mpmc_bounds),
+        cmocka_unit_test(test_mpmc_pitch),         cmocka_unit_test(test_mpmc_stopped_claimant),
+        cmocka_unit_test(test_mpmc_count_clamped), cmocka_unit_test(test_mpmc_threads),
+        cmocka_unit_test(test_mpsc_single),        cmocka_unit_test(test_mpsc_chain),
+        cmocka_unit_test(test_mpsc_half_push),     cmocka_unit_test(test_mpsc_threads),
+        cmocka_unit_test(test_slab_errors),        cmocka_unit_test(test_slab_single),
+        cmocka_unit_test(test_slab_reserve),       cmocka_unit_test(test_slab_tag),
         cmocka_unit_test(test_slab_threads),
     };
 

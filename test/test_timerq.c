@@ -13,8 +13,8 @@
 
 typedef struct fixture {
     gmk_timerq_t *q;
-    gmk_tnode_t *nodes;  /* [MANY] */
-    gmk_tnode_t **heap;  /* the reference: a binary heap */
+    gmk_tnode_t *nodes; /* [MANY] */
+    gmk_tnode_t **heap; /* the reference: a binary heap */
     uint32_t heaped;
     uint64_t rng;
 } fixture_t;
@@ -148,7 +148,8 @@ static void test_due(void **state)
 
 static void test_bounds(void **state)
 {
-    static const uint64_t edge[] = {0, 1, 255, 256, UINT32_MAX, (uint64_t)1 << 62, (uint64_t)1 << 63, UINT64_MAX};
+    static const uint64_t edge[] = {0,         1, 255, 256, UINT32_MAX, (uint64_t)1 << 62, (uint64_t)1 << 63,
+                                    UINT64_MAX};
     fixture_t *f = *state;
     uint32_t n = 0;
 
@@ -204,27 +205,29 @@ static void test_identical(void **state)
     assert_int_equal(popped, MANY);
 }
 
-enum shape { RANDOM, RANDOM_40_BITS, ASCENDING, DESCENDING, ALL_EQUAL, EXPONENTIAL, TWO_FAR_CLUSTERS, SHAPES };
+enum shape {
+    RANDOM,
+    RANDOM_40_BITS,
+    ASCENDING,
+    DESCENDING,
+    ALL_EQUAL,
+    EXPONENTIAL,
+    TWO_FAR_CLUSTERS,
+    SHAPES
+};
 
 static uint64_t shaped_key(fixture_t *f, enum shape shape, uint32_t i)
 {
     uint64_t r = next_random(f);
 
     switch (shape) {
-    case RANDOM:
-        return r;
-    case RANDOM_40_BITS:
-        return ((uint64_t)1 << 50) + (r >> 24);
-    case ASCENDING:
-        return 1000 + i;
-    case DESCENDING:
-        return (uint64_t)MANY * 1000 - i;
-    case ALL_EQUAL:
-        return 77;
-    case EXPONENTIAL:
-        return r >> (next_random(f) & 63);
-    default:
-        return (r & 1) != 0 ? r >> 50 : UINT64_MAX - (r >> 50);
+    case RANDOM: return r;
+    case RANDOM_40_BITS: return ((uint64_t)1 << 50) + (r >> 24);
+    case ASCENDING: return 1000 + i;
+    case DESCENDING: return (uint64_t)MANY * 1000 - i;
+    case ALL_EQUAL: return 77;
+    case EXPONENTIAL: return r >> (next_random(f) & 63);
+    default: return (r & 1) != 0 ? r >> 50 : UINT64_MAX - (r >> 50);
     }
 }
 

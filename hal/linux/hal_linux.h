@@ -24,87 +24,97 @@
 #define GMK_HAL_MAX_LANES 1u
 
 /* A pthread_mutex_t: 40 bytes on x86-64, 48 on arm64 (sync.c checks). */
-struct gmk_hal_lock { _Alignas(8) unsigned char opaque[48]; };
+struct gmk_hal_lock {
+    _Alignas(8) unsigned char opaque[48];
+};
 /* One thread waits on a slot at a time; any number of threads wake it. */
-struct gmk_hal_park { gmk_a32_t word; };
-struct gmk_hal_thread { unsigned long handle; void (*fn)(void *); void *arg; char name[16]; uint32_t cpu; };
+struct gmk_hal_park {
+    gmk_a32_t word;
+};
+struct gmk_hal_thread {
+    unsigned long handle;
+    void (*fn)(void *);
+    void *arg;
+    char name[16];
+    uint32_t cpu;
+};
 
 GMK_HAL_INLINE int gmk_hal_order(enum gmk_order o)
 {
-    return o == GMK_RLX ? __ATOMIC_RELAXED : o == GMK_ACQ ? __ATOMIC_ACQUIRE : o == GMK_REL ? __ATOMIC_RELEASE
-         : o == GMK_ACQ_REL ? __ATOMIC_ACQ_REL : __ATOMIC_SEQ_CST;
+    return o == GMK_RLX     ? __ATOMIC_RELAXED
+         : o == GMK_ACQ     ? __ATOMIC_ACQUIRE
+         : o == GMK_REL     ? __ATOMIC_RELEASE
+         : o == GMK_ACQ_REL ? __ATOMIC_ACQ_REL
+                            : __ATOMIC_SEQ_CST;
 }
 
-#define GMK_HAL_ATOMICS(bits)                                                                                     \
-    GMK_HAL_INLINE uint##bits##_t gmk_load##bits(const gmk_a##bits##_t *p, enum gmk_order o, enum gmk_scope s)     \
-    {                                                                                                             \
-        if (s == GMK_WORKER)                                                                                      \
-            return p->v;                                                                                          \
-        return o == GMK_RLX ? __atomic_load_n(&p->v, __ATOMIC_RELAXED)                                            \
-             : o == GMK_ACQ ? __atomic_load_n(&p->v, __ATOMIC_ACQUIRE) : __atomic_load_n(&p->v, __ATOMIC_SEQ_CST); \
-    }                                                                                                             \
-    GMK_HAL_INLINE void gmk_store##bits(gmk_a##bits##_t *p, uint##bits##_t v, enum gmk_order o, enum gmk_scope s)  \
-    {                                                                                                             \
-        if (s == GMK_WORKER)                                                                                      \
-            p->v = v;                                                                                             \
-        else if (o == GMK_RLX)                                                                                    \
-            __atomic_store_n(&p->v, v, __ATOMIC_RELAXED);                                                         \
-        else if (o == GMK_REL)                                                                                    \
-            __atomic_store_n(&p->v, v, __ATOMIC_RELEASE);                                                         \
-        else                                                                                                      \
-            __atomic_store_n(&p->v, v, __ATOMIC_SEQ_CST);                                                         \
-    }                                                                                                             \
-    GMK_HAL_INLINE bool gmk_cas##bits(gmk_a##bits##_t *p, uint##bits##_t *e, uint##bits##_t v, enum gmk_order o,   \
-                                      enum gmk_scope s)                                                           \
-    {                                                                                                             \
-        if (s == GMK_WORKER) {                                                                                    \
-            if (p->v == *e) {                                                                                     \
-                p->v = v;                                                                                         \
-                return true;                                                                                      \
-            }                                                                                                     \
-            *e = p->v;                                                                                            \
-            return false;                                                                                         \
-        }                                                                                                         \
-        switch (o) {                                                                                              \
-        case GMK_RLX:                                                                                             \
-            return __atomic_compare_exchange_n(&p->v, e, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);           \
-        case GMK_ACQ:                                                                                             \
-            return __atomic_compare_exchange_n(&p->v, e, v, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE);           \
-        case GMK_REL:                                                                                             \
-            return __atomic_compare_exchange_n(&p->v, e, v, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);           \
-        case GMK_ACQ_REL:                                                                                         \
-            return __atomic_compare_exchange_n(&p->v, e, v, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);           \
-        default:                                                                                                  \
-            return __atomic_compare_exchange_n(&p->v, e, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);           \
-        }                                                                                                         \
-    }                                                                                                             \
-    GMK_HAL_RMW(xchg, bits, __atomic_exchange_n, v)                                                               \
-    GMK_HAL_RMW(add, bits, __atomic_fetch_add, old + v)                                                           \
-    GMK_HAL_RMW(sub, bits, __atomic_fetch_sub, old - v)                                                           \
-    GMK_HAL_RMW(or, bits, __atomic_fetch_or, old | v)                                                             \
-    GMK_HAL_RMW(and, bits, __atomic_fetch_and, old & v)
+#define GMK_HAL_ATOMICS(bits)                                                                                \
+    GMK_HAL_INLINE uint##bits##_t gmk_load##bits(const gmk_a##bits##_t *p, enum gmk_order o,                 \
+                                                 enum gmk_scope s)                                           \
+    {                                                                                                        \
+        if (s == GMK_WORKER)                                                                                 \
+            return p->v;                                                                                     \
+        return o == GMK_RLX ? __atomic_load_n(&p->v, __ATOMIC_RELAXED)                                       \
+             : o == GMK_ACQ ? __atomic_load_n(&p->v, __ATOMIC_ACQUIRE)                                       \
+                            : __atomic_load_n(&p->v, __ATOMIC_SEQ_CST);                                      \
+    }                                                                                                        \
+    GMK_HAL_INLINE void gmk_store##bits(gmk_a##bits##_t *p, uint##bits##_t v, enum gmk_order o,              \
+                                        enum gmk_scope s)                                                    \
+    {                                                                                                        \
+        if (s == GMK_WORKER)                                                                                 \
+            p->v = v;                                                                                        \
+        else if (o == GMK_RLX)                                                                               \
+            __atomic_store_n(&p->v, v, __ATOMIC_RELAXED);                                                    \
+        else if (o == GMK_REL)                                                                               \
+            __atomic_store_n(&p->v, v, __ATOMIC_RELEASE);                                                    \
+        else                                                                                                 \
+            __atomic_store_n(&p->v, v, __ATOMIC_SEQ_CST);                                                    \
+    }                                                                                                        \
+    GMK_HAL_INLINE bool gmk_cas##bits(gmk_a##bits##_t *p, uint##bits##_t *e, uint##bits##_t v,               \
+                                      enum gmk_order o, enum gmk_scope s)                                    \
+    {                                                                                                        \
+        if (s == GMK_WORKER) {                                                                               \
+            if (p->v == *e) {                                                                                \
+                p->v = v;                                                                                    \
+                return true;                                                                                 \
+            }                                                                                                \
+            *e = p->v;                                                                                       \
+            return false;                                                                                    \
+        }                                                                                                    \
+        switch (o) {                                                                                         \
+        case GMK_RLX:                                                                                        \
+            return __atomic_compare_exchange_n(&p->v, e, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);      \
+        case GMK_ACQ:                                                                                        \
+            return __atomic_compare_exchange_n(&p->v, e, v, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE);      \
+        case GMK_REL:                                                                                        \
+            return __atomic_compare_exchange_n(&p->v, e, v, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);      \
+        case GMK_ACQ_REL:                                                                                    \
+            return __atomic_compare_exchange_n(&p->v, e, v, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);      \
+        default: return __atomic_compare_exchange_n(&p->v, e, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
+        }                                                                                                    \
+    }                                                                                                        \
+    GMK_HAL_RMW(xchg, bits, __atomic_exchange_n, v)                                                          \
+    GMK_HAL_RMW(add, bits, __atomic_fetch_add, old + v)                                                      \
+    GMK_HAL_RMW(sub, bits, __atomic_fetch_sub, old - v)                                                      \
+    GMK_HAL_RMW(or, bits, __atomic_fetch_or, old | v)                                                        \
+    GMK_HAL_RMW(and, bits, __atomic_fetch_and, old &v)
 
-#define GMK_HAL_RMW(name, bits, builtin, plain)                                                                   \
-    GMK_HAL_INLINE uint##bits##_t gmk_##name##bits(gmk_a##bits##_t *p, uint##bits##_t v, enum gmk_order o,         \
-                                                   enum gmk_scope s)                                              \
-    {                                                                                                             \
-        if (s == GMK_WORKER) {                                                                                    \
-            uint##bits##_t old = p->v;                                                                            \
-            p->v = plain;                                                                                         \
-            return old;                                                                                           \
-        }                                                                                                         \
-        switch (o) {                                                                                              \
-        case GMK_RLX:                                                                                             \
-            return builtin(&p->v, v, __ATOMIC_RELAXED);                                                           \
-        case GMK_ACQ:                                                                                             \
-            return builtin(&p->v, v, __ATOMIC_ACQUIRE);                                                           \
-        case GMK_REL:                                                                                             \
-            return builtin(&p->v, v, __ATOMIC_RELEASE);                                                           \
-        case GMK_ACQ_REL:                                                                                         \
-            return builtin(&p->v, v, __ATOMIC_ACQ_REL);                                                           \
-        default:                                                                                                  \
-            return builtin(&p->v, v, __ATOMIC_SEQ_CST);                                                           \
-        }                                                                                                         \
+#define GMK_HAL_RMW(name, bits, builtin, plain)                                                              \
+    GMK_HAL_INLINE uint##bits##_t gmk_##name##bits(gmk_a##bits##_t *p, uint##bits##_t v, enum gmk_order o,   \
+                                                   enum gmk_scope s)                                         \
+    {                                                                                                        \
+        if (s == GMK_WORKER) {                                                                               \
+            uint##bits##_t old = p->v;                                                                       \
+            p->v = plain;                                                                                    \
+            return old;                                                                                      \
+        }                                                                                                    \
+        switch (o) {                                                                                         \
+        case GMK_RLX: return builtin(&p->v, v, __ATOMIC_RELAXED);                                            \
+        case GMK_ACQ: return builtin(&p->v, v, __ATOMIC_ACQUIRE);                                            \
+        case GMK_REL: return builtin(&p->v, v, __ATOMIC_RELEASE);                                            \
+        case GMK_ACQ_REL: return builtin(&p->v, v, __ATOMIC_ACQ_REL);                                        \
+        default: return builtin(&p->v, v, __ATOMIC_SEQ_CST);                                                 \
+        }                                                                                                    \
     }
 
 GMK_HAL_ATOMICS(32)
@@ -228,8 +238,11 @@ GMK_HAL_INLINE void *gmk_hal_memcpy(void *d, const void *s, size_t n) { return m
 GMK_HAL_INLINE void *gmk_hal_memmove(void *d, const void *s, size_t n) { return memmove(d, s, n); }
 GMK_HAL_INLINE int gmk_hal_memcmp(const void *a, const void *b, size_t n) { return memcmp(a, b, n); }
 
-#define GMK_HAL_ONCE(bits) \
-    GMK_HAL_INLINE uint##bits##_t gmk_hal_once##bits(const uint##bits##_t *p) { return *(const volatile uint##bits##_t *)p; }
+#define GMK_HAL_ONCE(bits)                                                                                   \
+    GMK_HAL_INLINE uint##bits##_t gmk_hal_once##bits(const uint##bits##_t *p)                                \
+    {                                                                                                        \
+        return *(const volatile uint##bits##_t *)p;                                                          \
+    }
 GMK_HAL_ONCE(16)
 GMK_HAL_ONCE(32)
 GMK_HAL_ONCE(64)

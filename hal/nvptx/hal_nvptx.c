@@ -34,17 +34,11 @@ void gmk_hal_lock_release(gmk_hal_lock_t *l)
     gmk_store32(&l->serving, mine + 1, GMK_REL, GMK_KERNEL);
 }
 
-void gmk_hal_lock_destroy(gmk_hal_lock_t *l)
-{
-    (void)l;
-}
+void gmk_hal_lock_destroy(gmk_hal_lock_t *l) { (void)l; }
 
 /* ---- park: a word and a sleep that grows --------------------------------------------------- */
 
-void gmk_hal_park_init(gmk_hal_park_t *p)
-{
-    gmk_store32(&p->woken, 0, GMK_RLX, GMK_KERNEL);
-}
+void gmk_hal_park_init(gmk_hal_park_t *p) { gmk_store32(&p->woken, 0, GMK_RLX, GMK_KERNEL); }
 
 /*
  * The exchange takes the wake: its acquire pairs with the release in gmk_hal_park_wake, so the
@@ -63,15 +57,9 @@ bool gmk_hal_park_wait(gmk_hal_park_t *p, uint64_t timeout_ns)
     }
 }
 
-void gmk_hal_park_wake(gmk_hal_park_t *p)
-{
-    gmk_store32(&p->woken, 1, GMK_REL, GMK_KERNEL);
-}
+void gmk_hal_park_wake(gmk_hal_park_t *p) { gmk_store32(&p->woken, 1, GMK_REL, GMK_KERNEL); }
 
-void gmk_hal_park_destroy(gmk_hal_park_t *p)
-{
-    (void)p;
-}
+void gmk_hal_park_destroy(gmk_hal_park_t *p) { (void)p; }
 
 /* ---- threads: blocks that wait for something to run ----------------------------------------- */
 
@@ -147,10 +135,7 @@ void gmk_hal_nvptx_serve(void)
         gmk_store32(&t->done, 1, GMK_REL, GMK_KERNEL);
 }
 
-void gmk_hal_nvptx_close(void)
-{
-    gmk_store32(&gmk_hal_nvptx_board.closed, 1, GMK_RLX, GMK_KERNEL);
-}
+void gmk_hal_nvptx_close(void) { gmk_store32(&gmk_hal_nvptx_board.closed, 1, GMK_RLX, GMK_KERNEL); }
 
 /* ---- pages: a bump over the region handed over at launch ------------------------------------ */
 
@@ -194,14 +179,9 @@ void gmk_hal_page_free(void *p, size_t bytes)
 
 /* ---- faults --------------------------------------------------------------------------------- */
 
-int gmk_hal_guard_enter(void)
-{
-    return GMK_OK;
-}
+int gmk_hal_guard_enter(void) { return GMK_OK; }
 
-void gmk_hal_guard_leave(void)
-{
-}
+void gmk_hal_guard_leave(void) {}
 
 bool gmk_hal_guarded(void (*fn)(void *), void *arg, const volatile uint32_t *depth, gmk_fault_info_t *info)
 {
@@ -280,8 +260,8 @@ uint32_t gmk_hal_linked_modules(struct gmk_module *const **first)
 
 /* ---- memory --------------------------------------------------------------------------------- */
 
-__attribute__((address_space(3), loader_uninitialized, aligned(16)))
-unsigned char gmk_hal_nvptx_scratch[GMK_HAL_SCRATCH_BYTES];
+__attribute__((address_space(3), loader_uninitialized,
+               aligned(16))) unsigned char gmk_hal_nvptx_scratch[GMK_HAL_SCRATCH_BYTES];
 
 typedef uint64_t __attribute__((may_alias)) gmk_hal_word_t;
 

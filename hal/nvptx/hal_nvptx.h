@@ -27,9 +27,18 @@
 /* What gmk_hal_scratch() points at: 256 task records and the loop's own words. */
 #define GMK_HAL_SCRATCH_BYTES 16384u
 
-struct gmk_hal_lock { gmk_a32_t next; gmk_a32_t serving; };
-struct gmk_hal_park { gmk_a32_t woken; };
-struct gmk_hal_thread { void (*fn)(void *); void *arg; gmk_a32_t done; };
+struct gmk_hal_lock {
+    gmk_a32_t next;
+    gmk_a32_t serving;
+};
+struct gmk_hal_park {
+    gmk_a32_t woken;
+};
+struct gmk_hal_thread {
+    void (*fn)(void *);
+    void *arg;
+    gmk_a32_t done;
+};
 
 /*
  * Never defined, so a call that is not folded away stops the link: an order or a scope that is
@@ -39,16 +48,16 @@ extern void gmk_hal_order_or_scope_not_a_valid_literal(void);
 extern void gmk_hal_no_read_modify_write_at_system_scope(void);
 
 /* One instruction, its scope chosen by s.  The last arguments are asm operands. */
-#define GMK_HAL_AT_SCOPE(s, head, tail, ...)                                                                      \
-    do {                                                                                                          \
-        if ((s) == GMK_WORKER)                                                                                    \
-            __asm__ __volatile__(head ".cta" tail __VA_ARGS__);                                                   \
-        else if ((s) == GMK_KERNEL)                                                                               \
-            __asm__ __volatile__(head ".gpu" tail __VA_ARGS__);                                                   \
-        else if ((s) == GMK_SYSTEM)                                                                               \
-            __asm__ __volatile__(head ".sys" tail __VA_ARGS__);                                                   \
-        else                                                                                                      \
-            gmk_hal_order_or_scope_not_a_valid_literal();                                                         \
+#define GMK_HAL_AT_SCOPE(s, head, tail, ...)                                                                 \
+    do {                                                                                                     \
+        if ((s) == GMK_WORKER)                                                                               \
+            __asm__ __volatile__(head ".cta" tail __VA_ARGS__);                                              \
+        else if ((s) == GMK_KERNEL)                                                                          \
+            __asm__ __volatile__(head ".gpu" tail __VA_ARGS__);                                              \
+        else if ((s) == GMK_SYSTEM)                                                                          \
+            __asm__ __volatile__(head ".sys" tail __VA_ARGS__);                                              \
+        else                                                                                                 \
+            gmk_hal_order_or_scope_not_a_valid_literal();                                                    \
     } while (0)
 
 GMK_HAL_INLINE void gmk_fence(enum gmk_order o, enum gmk_scope s)
@@ -60,75 +69,79 @@ GMK_HAL_INLINE void gmk_fence(enum gmk_order o, enum gmk_scope s)
 }
 
 /* A read-modify-write: op is its PTX name with the type, c the constraint of a register so wide. */
-#define GMK_HAL_ATOM(o, s, op, operands, ...)                                                                     \
-    do {                                                                                                          \
-        if ((s) == GMK_SYSTEM)                                                                                    \
-            gmk_hal_no_read_modify_write_at_system_scope();                                                       \
-        else if ((o) == GMK_RLX)                                                                                  \
-            GMK_HAL_AT_SCOPE(s, "atom.relaxed", op " " operands ";", __VA_ARGS__);                                \
-        else if ((o) == GMK_ACQ)                                                                                  \
-            GMK_HAL_AT_SCOPE(s, "atom.acquire", op " " operands ";", __VA_ARGS__);                                \
-        else if ((o) == GMK_REL)                                                                                  \
-            GMK_HAL_AT_SCOPE(s, "atom.release", op " " operands ";", __VA_ARGS__);                                \
-        else                                                                                                      \
-            GMK_HAL_AT_SCOPE(s, "atom.acq_rel", op " " operands ";", __VA_ARGS__);                                \
+#define GMK_HAL_ATOM(o, s, op, operands, ...)                                                                \
+    do {                                                                                                     \
+        if ((s) == GMK_SYSTEM)                                                                               \
+            gmk_hal_no_read_modify_write_at_system_scope();                                                  \
+        else if ((o) == GMK_RLX)                                                                             \
+            GMK_HAL_AT_SCOPE(s, "atom.relaxed", op " " operands ";", __VA_ARGS__);                           \
+        else if ((o) == GMK_ACQ)                                                                             \
+            GMK_HAL_AT_SCOPE(s, "atom.acquire", op " " operands ";", __VA_ARGS__);                           \
+        else if ((o) == GMK_REL)                                                                             \
+            GMK_HAL_AT_SCOPE(s, "atom.release", op " " operands ";", __VA_ARGS__);                           \
+        else                                                                                                 \
+            GMK_HAL_AT_SCOPE(s, "atom.acq_rel", op " " operands ";", __VA_ARGS__);                           \
     } while (0)
 
-#define GMK_HAL_RMW(name, op, bits, c)                                                                            \
-    GMK_HAL_INLINE uint##bits##_t gmk_##name##bits(gmk_a##bits##_t *p, uint##bits##_t v, enum gmk_order o,         \
-                                                   enum gmk_scope s)                                              \
-    {                                                                                                             \
-        uint##bits##_t old = 0;                                                                                   \
-        if (o == GMK_SEQ)                                                                                         \
-            gmk_fence(GMK_SEQ, s);                                                                                \
-        GMK_HAL_ATOM(o, s, op #bits, "%0, [%1], %2", : "=" c(old) : "l"(&p->v), c(v) : "memory");                 \
-        return old;                                                                                               \
+#define GMK_HAL_RMW(name, op, bits, c)                                                                       \
+    GMK_HAL_INLINE uint##bits##_t gmk_##name##bits(gmk_a##bits##_t *p, uint##bits##_t v, enum gmk_order o,   \
+                                                   enum gmk_scope s)                                         \
+    {                                                                                                        \
+        uint##bits##_t old = 0;                                                                              \
+        if (o == GMK_SEQ)                                                                                    \
+            gmk_fence(GMK_SEQ, s);                                                                           \
+        GMK_HAL_ATOM(o, s, op #bits, "%0, [%1], %2", : "=" c(old) : "l"(&p->v), c(v) : "memory");            \
+        return old;                                                                                          \
     }
 
-#define GMK_HAL_ATOMICS(bits, c)                                                                                  \
-    GMK_HAL_INLINE uint##bits##_t gmk_load##bits(const gmk_a##bits##_t *p, enum gmk_order o, enum gmk_scope s)     \
-    {                                                                                                             \
-        uint##bits##_t v = 0;                                                                                     \
-        if (o == GMK_SEQ)                                                                                         \
-            gmk_fence(GMK_SEQ, s);                                                                                \
-        if (o == GMK_RLX)                                                                                         \
-            GMK_HAL_AT_SCOPE(s, "ld.relaxed", ".u" #bits " %0, [%1];", : "=" c(v) : "l"(&p->v) : "memory");       \
-        else if (o == GMK_ACQ || o == GMK_SEQ)                                                                    \
-            GMK_HAL_AT_SCOPE(s, "ld.acquire", ".u" #bits " %0, [%1];", : "=" c(v) : "l"(&p->v) : "memory");       \
-        else                                                                                                      \
-            gmk_hal_order_or_scope_not_a_valid_literal();                                                         \
-        return v;                                                                                                 \
-    }                                                                                                             \
-    GMK_HAL_INLINE void gmk_store##bits(gmk_a##bits##_t *p, uint##bits##_t v, enum gmk_order o, enum gmk_scope s)  \
-    {                                                                                                             \
-        if (o == GMK_SEQ)                                                                                         \
-            gmk_fence(GMK_SEQ, s);                                                                                \
-        if (o == GMK_RLX)                                                                                         \
-            GMK_HAL_AT_SCOPE(s, "st.relaxed", ".u" #bits " [%0], %1;", ::"l"(&p->v), c(v) : "memory");            \
-        else if (o == GMK_REL || o == GMK_SEQ)                                                                    \
-            GMK_HAL_AT_SCOPE(s, "st.release", ".u" #bits " [%0], %1;", ::"l"(&p->v), c(v) : "memory");            \
-        else                                                                                                      \
-            gmk_hal_order_or_scope_not_a_valid_literal();                                                         \
-    }                                                                                                             \
-    GMK_HAL_INLINE bool gmk_cas##bits(gmk_a##bits##_t *p, uint##bits##_t *e, uint##bits##_t v, enum gmk_order o,   \
-                                      enum gmk_scope s)                                                           \
-    {                                                                                                             \
-        uint##bits##_t want = *e, old = 0;                                                                        \
-        if (o == GMK_SEQ)                                                                                         \
-            gmk_fence(GMK_SEQ, s);                                                                                \
-        GMK_HAL_ATOM(o, s, ".cas.b" #bits, "%0, [%1], %2, %3",                                                    \
-                     : "=" c(old) : "l"(&p->v), c(want), c(v) : "memory");                                        \
-        *e = old;                                                                                                 \
-        return old == want;                                                                                       \
-    }                                                                                                             \
-    GMK_HAL_RMW(xchg, ".exch.b", bits, c)                                                                         \
-    GMK_HAL_RMW(add, ".add.u", bits, c)                                                                           \
-    GMK_HAL_RMW(or, ".or.b", bits, c)                                                                             \
-    GMK_HAL_RMW(and, ".and.b", bits, c)                                                                           \
-    GMK_HAL_INLINE uint##bits##_t gmk_sub##bits(gmk_a##bits##_t *p, uint##bits##_t v, enum gmk_order o,            \
-                                                enum gmk_scope s)                                                 \
-    {                                                                                                             \
-        return gmk_add##bits(p, (uint##bits##_t)(0 - v), o, s); /* PTX has no atom.sub */                         \
+#define GMK_HAL_ATOMICS(bits, c)                                                                             \
+    GMK_HAL_INLINE uint##bits##_t gmk_load##bits(const gmk_a##bits##_t *p, enum gmk_order o,                 \
+                                                 enum gmk_scope s)                                           \
+    {                                                                                                        \
+        uint##bits##_t v = 0;                                                                                \
+        if (o == GMK_SEQ)                                                                                    \
+            gmk_fence(GMK_SEQ, s);                                                                           \
+        if (o == GMK_RLX)                                                                                    \
+            GMK_HAL_AT_SCOPE(s, "ld.relaxed", ".u" #bits " %0, [%1];", : "=" c(v) : "l"(&p->v) : "memory");  \
+        else if (o == GMK_ACQ || o == GMK_SEQ)                                                               \
+            GMK_HAL_AT_SCOPE(s, "ld.acquire", ".u" #bits " %0, [%1];", : "=" c(v) : "l"(&p->v) : "memory");  \
+        else                                                                                                 \
+            gmk_hal_order_or_scope_not_a_valid_literal();                                                    \
+        return v;                                                                                            \
+    }                                                                                                        \
+    GMK_HAL_INLINE void gmk_store##bits(gmk_a##bits##_t *p, uint##bits##_t v, enum gmk_order o,              \
+                                        enum gmk_scope s)                                                    \
+    {                                                                                                        \
+        if (o == GMK_SEQ)                                                                                    \
+            gmk_fence(GMK_SEQ, s);                                                                           \
+        if (o == GMK_RLX)                                                                                    \
+            GMK_HAL_AT_SCOPE(s, "st.relaxed", ".u" #bits " [%0], %1;", ::"l"(&p->v), c(v) : "memory");       \
+        else if (o == GMK_REL || o == GMK_SEQ)                                                               \
+            GMK_HAL_AT_SCOPE(s, "st.release", ".u" #bits " [%0], %1;", ::"l"(&p->v), c(v) : "memory");       \
+        else                                                                                                 \
+            gmk_hal_order_or_scope_not_a_valid_literal();                                                    \
+    }                                                                                                        \
+    GMK_HAL_INLINE bool gmk_cas##bits(gmk_a##bits##_t *p, uint##bits##_t *e, uint##bits##_t v,               \
+                                      enum gmk_order o, enum gmk_scope s)                                    \
+    {                                                                                                        \
+        uint##bits##_t want = *e, old = 0;                                                                   \
+        if (o == GMK_SEQ)                                                                                    \
+            gmk_fence(GMK_SEQ, s);                                                                           \
+        GMK_HAL_ATOM(o, s, ".cas.b" #bits, "%0, [%1], %2, %3",                                               \
+                     : "=" c(old)                                                                            \
+                     : "l"(&p->v), c(want), c(v)                                                             \
+                     : "memory");                                                                            \
+        *e = old;                                                                                            \
+        return old == want;                                                                                  \
+    }                                                                                                        \
+    GMK_HAL_RMW(xchg, ".exch.b", bits, c)                                                                    \
+    GMK_HAL_RMW(add, ".add.u", bits, c)                                                                      \
+    GMK_HAL_RMW(or, ".or.b", bits, c)                                                                        \
+    GMK_HAL_RMW(and, ".and.b", bits, c)                                                                      \
+    GMK_HAL_INLINE uint##bits##_t gmk_sub##bits(gmk_a##bits##_t *p, uint##bits##_t v, enum gmk_order o,      \
+                                                enum gmk_scope s)                                            \
+    {                                                                                                        \
+        return gmk_add##bits(p, (uint##bits##_t)(0 - v), o, s); /* PTX has no atom.sub */                    \
     }
 
 GMK_HAL_ATOMICS(32, "r")
@@ -173,10 +186,7 @@ GMK_HAL_INLINE uint32_t gmk_hal_lanes(void) { return (uint32_t)__nvvm_read_ptx_s
  * Meetings.  The unaligned forms: lanes of a warp may arrive one after the other.  A meeting
  * also orders memory among its lanes.
  */
-GMK_HAL_INLINE void gmk_hal_block_barrier(void)
-{
-    __asm__ __volatile__("barrier.sync 0;" ::: "memory");
-}
+GMK_HAL_INLINE void gmk_hal_block_barrier(void) { __asm__ __volatile__("barrier.sync 0;" ::: "memory"); }
 
 GMK_HAL_INLINE void gmk_hal_warp_barrier(uint32_t mask)
 {
@@ -187,14 +197,19 @@ GMK_HAL_INLINE uint32_t gmk_hal_ballot(uint32_t mask, bool pred)
 {
     uint32_t v;
     __asm__ __volatile__("{ .reg .pred p; setp.ne.u32 p, %1, 0; vote.sync.ballot.b32 %0, p, %2; }"
-                         : "=r"(v) : "r"((uint32_t)pred), "r"(mask) : "memory");
+                         : "=r"(v)
+                         : "r"((uint32_t)pred), "r"(mask)
+                         : "memory");
     return v;
 }
 
 GMK_HAL_INLINE uint32_t gmk_hal_shuffle(uint32_t mask, uint32_t v, uint32_t from)
 {
     uint32_t r;
-    __asm__ __volatile__("shfl.sync.idx.b32 %0, %1, %2, 31, %3;" : "=r"(r) : "r"(v), "r"(from), "r"(mask) : "memory");
+    __asm__ __volatile__("shfl.sync.idx.b32 %0, %1, %2, 31, %3;"
+                         : "=r"(r)
+                         : "r"(v), "r"(from), "r"(mask)
+                         : "memory");
     return r;
 }
 
@@ -223,12 +238,14 @@ int gmk_hal_memcmp(const void *a, const void *b, size_t n);
 
 GMK_HAL_INLINE void *gmk_hal_memset(void *d, int c, size_t n)
 {
-    return __builtin_constant_p(n) && n <= GMK_HAL_EXPAND_MAX ? __builtin_memset(d, c, n) : gmk_hal_nvptx_set(d, c, n);
+    return __builtin_constant_p(n) && n <= GMK_HAL_EXPAND_MAX ? __builtin_memset(d, c, n)
+                                                              : gmk_hal_nvptx_set(d, c, n);
 }
 
 GMK_HAL_INLINE void *gmk_hal_memcpy(void *d, const void *s, size_t n)
 {
-    return __builtin_constant_p(n) && n <= GMK_HAL_EXPAND_MAX ? __builtin_memcpy(d, s, n) : gmk_hal_nvptx_copy(d, s, n);
+    return __builtin_constant_p(n) && n <= GMK_HAL_EXPAND_MAX ? __builtin_memcpy(d, s, n)
+                                                              : gmk_hal_nvptx_copy(d, s, n);
 }
 
 GMK_HAL_INLINE void *gmk_hal_memmove(void *d, const void *s, size_t n) { return gmk_hal_nvptx_move(d, s, n); }

@@ -23,27 +23,31 @@
 #define GMK_ANY_WORKER UINT32_MAX
 
 /* Handles carry a generation: one that outlives its channel or subscription is refused. */
-typedef struct gmk_chan { uint32_t id; } gmk_chan_t; /* 0 = none */
-typedef struct gmk_sub { uint64_t id; } gmk_sub_t;   /* 0 = none */
+typedef struct gmk_chan {
+    uint32_t id;
+} gmk_chan_t; /* 0 = none */
+typedef struct gmk_sub {
+    uint64_t id;
+} gmk_sub_t; /* 0 = none */
 
-enum { GMK_P2P = 0, GMK_FANOUT = 1 };                  /* mode */
-enum { GMK_LOSSLESS = 0, GMK_LOSSY = 1 };              /* guarantee */
+enum { GMK_P2P = 0, GMK_FANOUT = 1 };     /* mode */
+enum { GMK_LOSSLESS = 0, GMK_LOSSY = 1 }; /* guarantee */
 enum {
     GMK_CHAN_DROP_OLDEST = 1 << 0, /* lossy: shed the oldest queued message, not the newest */
     GMK_CHAN_DEGRADE = 1 << 1      /* lossless with replay: see gmk_chan_cfg_t.replay */
 };
-enum { GMK_ORDERED = 0, GMK_PARALLEL = 1 };            /* gmk_sub_cfg_t.order */
+enum { GMK_ORDERED = 0, GMK_PARALLEL = 1 }; /* gmk_sub_cfg_t.order */
 
 typedef struct gmk_chan_cfg {
-    const char *name;   /* "namespace.verb", 1-31 bytes of [a-z0-9_.-]; sys.* is the kernel's */
-    uint32_t msg_type;  /* type of every message, 0 = any */
-    uint32_t mode;      /* GMK_P2P (default) or GMK_FANOUT */
-    uint32_t guarantee; /* GMK_LOSSLESS (default) or GMK_LOSSY */
-    uint32_t slots;     /* credits, 1 .. 2^20; default 1024 */
-    uint32_t replay;    /* lossless fan-out: so many handled messages stay readable, <= 2^20;
+    const char *name;     /* "namespace.verb", 1-31 bytes of [a-z0-9_.-]; sys.* is the kernel's */
+    uint32_t msg_type;    /* type of every message, 0 = any */
+    uint32_t mode;        /* GMK_P2P (default) or GMK_FANOUT */
+    uint32_t guarantee;   /* GMK_LOSSLESS (default) or GMK_LOSSY */
+    uint32_t slots;       /* credits, 1 .. 2^20; default 1024 */
+    uint32_t replay;      /* lossless fan-out: so many handled messages stay readable, <= 2^20;
                            with DEGRADE a subscriber that falls further behind than this is
                            marked and loses messages instead of holding the emitter */
-    uint32_t flags;     /* GMK_CHAN_* */
+    uint32_t flags;       /* GMK_CHAN_* */
     uint32_t reserve_pct; /* credits only priority 0 may use, 1 .. 50 percent; default 10;
                              UINT32_MAX = none */
 } gmk_chan_cfg_t;
@@ -55,12 +59,12 @@ int gmk_chan_open(gmk_ctx_t *c, const gmk_chan_cfg_t *cfg, gmk_chan_t *out);
 int gmk_chan_find(gmk_ctx_t *c, const char *name, gmk_chan_t *out);
 
 typedef struct gmk_sub_cfg {
-    uint32_t handler;  /* handler type that runs for every delivery */
-    uint32_t order;    /* GMK_ORDERED (default): one at a time, in order; GMK_PARALLEL */
-    uint32_t pinned;   /* 1: ordered, on `worker` only */
-    uint32_t worker;   /* index, with pinned */
+    uint32_t handler;     /* handler type that runs for every delivery */
+    uint32_t order;       /* GMK_ORDERED (default): one at a time, in order; GMK_PARALLEL */
+    uint32_t pinned;      /* 1: ordered, on `worker` only */
+    uint32_t worker;      /* index, with pinned */
     uint32_t replay_from; /* 1: start at message `from` (lossless fan-out with replay) */
-    uint32_t from;     /* message number, serial arithmetic */
+    uint32_t from;        /* message number, serial arithmetic */
 } gmk_sub_cfg_t;
 
 /*
@@ -110,12 +114,13 @@ int gmk_chan_on_error(gmk_ctx_t *c, gmk_chan_t ch, uint32_t handler_type);
 typedef struct gmk_chan_stats {
     char name[GMK_NAME_MAX + 1];
     uint32_t msg_type, mode, guarantee, slots, subs, waiters;
-    uint64_t emitted, refused, unheard;             /* messages */
-    uint64_t completed, failed, shed, dropped;      /* deliveries; shed is part of dropped */
-    uint64_t used;                                  /* credits in use now */
+    uint64_t emitted, refused, unheard;        /* messages */
+    uint64_t completed, failed, shed, dropped; /* deliveries; shed is part of dropped */
+    uint64_t used;                             /* credits in use now */
 } gmk_chan_stats_t;
 
-int gmk_chan_stats(gmk_kernel_t *k, gmk_chan_t ch, gmk_chan_stats_t *out); /* any thread; CHAN_CLOSED, INVAL */
+int gmk_chan_stats(gmk_kernel_t *k, gmk_chan_t ch,
+                   gmk_chan_stats_t *out); /* any thread; CHAN_CLOSED, INVAL */
 
 /*
  * What arrives on sys.dropped and sys.error: one record per cause, in meta and payload.

@@ -14,18 +14,18 @@ enum {
     GMK_RETRY = 1, /* handler result: run this task again after a backoff */
 
     /* A call was refused.  Nothing was changed. */
-    GMK_ERR_INVAL = -1,       /* null or malformed argument, or a kernel that is not booted */
-    GMK_ERR_FULL = -2,        /* no task credit left: task_max tasks are accepted and unfinished */
-    GMK_ERR_EXISTS = -3,      /* the name is taken */
-    GMK_ERR_NOTFOUND = -4,    /* no such name, handle or generation */
-    GMK_ERR_STATE = -5,       /* right call, wrong moment (outside a handler, already halted, ...) */
-    GMK_ERR_TIMEOUT = -6,     /* the given time passed first */
-    GMK_ERR_BUSY = -7,        /* somebody still uses it */
-    GMK_ERR_RANGE = -8,       /* a number is outside its documented range */
-    GMK_ERR_LIMIT = -9,       /* a configured or built-in table is full */
+    GMK_ERR_INVAL = -1,        /* null or malformed argument, or a kernel that is not booted */
+    GMK_ERR_FULL = -2,         /* no task credit left: task_max tasks are accepted and unfinished */
+    GMK_ERR_EXISTS = -3,       /* the name is taken */
+    GMK_ERR_NOTFOUND = -4,     /* no such name, handle or generation */
+    GMK_ERR_STATE = -5,        /* right call, wrong moment (outside a handler, already halted, ...) */
+    GMK_ERR_TIMEOUT = -6,      /* the given time passed first */
+    GMK_ERR_BUSY = -7,         /* somebody still uses it */
+    GMK_ERR_RANGE = -8,        /* a number is outside its documented range */
+    GMK_ERR_LIMIT = -9,        /* a configured or built-in table is full */
     GMK_ERR_UNSUPPORTED = -10, /* this kernel cannot do that */
-    GMK_ERR_VERSION = -11,    /* built against another layout of the structures */
-    GMK_ERR_IO = -12,         /* the operating system or the writer callback failed */
+    GMK_ERR_VERSION = -11,     /* built against another layout of the structures */
+    GMK_ERR_IO = -12,          /* the operating system or the writer callback failed */
 
     GMK_CHAN_FULL = -100,          /* no channel credit: nobody got the message */
     GMK_CHAN_CLOSED = -101,        /* the channel is closed, or the handle is of an earlier one */

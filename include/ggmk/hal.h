@@ -45,16 +45,20 @@
 enum gmk_order { GMK_RLX, GMK_ACQ, GMK_REL, GMK_ACQ_REL, GMK_SEQ };
 enum gmk_scope { GMK_WORKER, GMK_KERNEL, GMK_SYSTEM };
 
-typedef struct { _Alignas(4) uint32_t v; } gmk_a32_t;
-typedef struct { _Alignas(8) uint64_t v; } gmk_a64_t;
+typedef struct {
+    _Alignas(4) uint32_t v;
+} gmk_a32_t;
+typedef struct {
+    _Alignas(8) uint64_t v;
+} gmk_a64_t;
 
 #define GMK_CACHE_LINE 64
 
 /* What a contained fault looked like. */
 typedef struct gmk_fault_info {
-    uint32_t kind;     /* signal number or vector; 0 = none */
+    uint32_t kind; /* signal number or vector; 0 = none */
     uint32_t reserved;
-    uint64_t address;  /* faulting address where there is one */
+    uint64_t address; /* faulting address where there is one */
     uint64_t pc;
 } gmk_fault_info_t;
 

@@ -17,49 +17,49 @@
 #define GMK_NAME_MAX 31u /* bytes in a name, without the terminator */
 
 typedef struct gmk_kernel {
-    uint64_t magic;         /* GMK_KERNEL_MAGIC while booted */
-    struct gmk_core *core;  /* in the arena */
+    uint64_t magic;        /* GMK_KERNEL_MAGIC while booted */
+    struct gmk_core *core; /* in the arena */
     void *arena;
-    uint64_t arena_size;    /* bytes */
+    uint64_t arena_size; /* bytes */
 } gmk_kernel_t;
 
 struct gmk_module;
 
 /* Boot flags. */
 enum {
-    GMK_BOOT_LINKED = 1 << 0,        /* also boot the modules placed by GMK_MODULE */
-    GMK_BOOT_NO_WATCHDOG = 1 << 1,   /* no watchdog thread */
+    GMK_BOOT_LINKED = 1 << 0,         /* also boot the modules placed by GMK_MODULE */
+    GMK_BOOT_NO_WATCHDOG = 1 << 1,    /* no watchdog thread */
     GMK_BOOT_NO_CONTAINMENT = 1 << 2, /* a fault in a handler is left to the process */
-    GMK_BOOT_PIN = 1 << 3,           /* pin worker i to CPU i mod cpus */
-    GMK_BOOT_AUTO_TICK = 1 << 4,     /* advance the tick whenever deterministic work waits for it */
-    GMK_BOOT_QUIET = 1 << 5          /* no lines on the console */
+    GMK_BOOT_PIN = 1 << 3,            /* pin worker i to CPU i mod cpus */
+    GMK_BOOT_AUTO_TICK = 1 << 4,      /* advance the tick whenever deterministic work waits for it */
+    GMK_BOOT_QUIET = 1 << 5           /* no lines on the console */
 };
 
 /* Zero means default in every field. */
 typedef struct gmk_boot_cfg {
-    uint64_t arena_size;       /* bytes; default 64 MiB; at least what the other fields need */
-    uint32_t n_workers;        /* 1 .. 256; default: the number of CPUs */
-    uint32_t n_tenants;        /* 1 .. 4096; default 1 */
-    uint32_t task_max;         /* task credits; default: what the slab's share holds, <= 65536 */
-    uint32_t n_types;          /* handler types, 2 .. 4096; default 256 */
-    uint32_t batch;            /* tasks per gather, 1 .. 64; default 32 */
-    uint32_t flags;            /* GMK_BOOT_* */
-    const char *name;          /* default "cpu.0"; <= 31 bytes */
-    uint64_t halt_timeout_ns;  /* default 5 s */
-    uint32_t lq_slots;         /* local queue, power of two 16 .. 2^24; default 256 */
-    uint32_t rq_slots;         /* ready queue ring per bucket, power of two 64 .. 2^24; default 4096 */
-    uint32_t max_ports;        /* attached threads, 1 .. 64; default 8 */
-    uint32_t max_spares;       /* workers that may replace stalled ones, 0 .. 16; default 2 */
-    uint32_t trace_level;      /* GMK_TRACE_*; default ERROR; see trace.h */
-    uint32_t sample;           /* run time and queue delay: one in this many; default 64 */
-    uint32_t stat_metrics;     /* user metrics that can be registered, <= 4096; default 64 */
-    uint64_t watchdog_ns;      /* one beat interval; default 100 ms */
-    uint64_t spin_ns;          /* longest spin before a worker parks; default 20 us; 1 = none */
-    uint64_t retry_base_ns;    /* first backoff of a retry; default 100 us */
-    uint64_t seed;             /* jitter and deterministic mode; default 1 */
-    uint32_t poison_failures;  /* failures within the window that poison a type; default 32 */
-    uint32_t poison_ticks;     /* the window in ticks; default 1000 */
-    uint64_t poison_ns;        /* the window in time; default 1 s */
+    uint64_t arena_size;      /* bytes; default 64 MiB; at least what the other fields need */
+    uint32_t n_workers;       /* 1 .. 256; default: the number of CPUs */
+    uint32_t n_tenants;       /* 1 .. 4096; default 1 */
+    uint32_t task_max;        /* task credits; default: what the slab's share holds, <= 65536 */
+    uint32_t n_types;         /* handler types, 2 .. 4096; default 256 */
+    uint32_t batch;           /* tasks per gather, 1 .. 64; default 32 */
+    uint32_t flags;           /* GMK_BOOT_* */
+    const char *name;         /* default "cpu.0"; <= 31 bytes */
+    uint64_t halt_timeout_ns; /* default 5 s */
+    uint32_t lq_slots;        /* local queue, power of two 16 .. 2^24; default 256 */
+    uint32_t rq_slots;        /* ready queue ring per bucket, power of two 64 .. 2^24; default 4096 */
+    uint32_t max_ports;       /* attached threads, 1 .. 64; default 8 */
+    uint32_t max_spares;      /* workers that may replace stalled ones, 0 .. 16; default 2 */
+    uint32_t trace_level;     /* GMK_TRACE_*; default ERROR; see trace.h */
+    uint32_t sample;          /* run time and queue delay: one in this many; default 64 */
+    uint32_t stat_metrics;    /* user metrics that can be registered, <= 4096; default 64 */
+    uint64_t watchdog_ns;     /* one beat interval; default 100 ms */
+    uint64_t spin_ns;         /* longest spin before a worker parks; default 20 us; 1 = none */
+    uint64_t retry_base_ns;   /* first backoff of a retry; default 100 us */
+    uint64_t seed;            /* jitter and deterministic mode; default 1 */
+    uint32_t poison_failures; /* failures within the window that poison a type; default 32 */
+    uint32_t poison_ticks;    /* the window in ticks; default 1000 */
+    uint64_t poison_ns;       /* the window in time; default 1 s */
 } gmk_boot_cfg_t;
 
 /*
@@ -130,10 +130,10 @@ gmk_ctx_t *gmk_port_ctx(gmk_port_t *port); /* NULL when not attached */
 
 /* ---- in a handler; with a port's ctx where marked (port) --------------------------------- */
 
-int gmk_emit(gmk_ctx_t *c, const gmk_task_t *t);                      /* (port) as gmk_submit */
-int gmk_emit_n(gmk_ctx_t *c, const gmk_task_t *t, uint32_t n);        /* (port) as gmk_submit_n */
-int gmk_emit_after(gmk_ctx_t *c, const gmk_task_t *t, uint64_t ns);   /* (port) as gmk_submit_after */
-int gmk_emit_at(gmk_ctx_t *c, const gmk_task_t *t, uint32_t tick);    /* (port) as gmk_submit_at */
+int gmk_emit(gmk_ctx_t *c, const gmk_task_t *t);                    /* (port) as gmk_submit */
+int gmk_emit_n(gmk_ctx_t *c, const gmk_task_t *t, uint32_t n);      /* (port) as gmk_submit_n */
+int gmk_emit_after(gmk_ctx_t *c, const gmk_task_t *t, uint64_t ns); /* (port) as gmk_submit_after */
+int gmk_emit_at(gmk_ctx_t *c, const gmk_task_t *t, uint32_t tick);  /* (port) as gmk_submit_at */
 
 /*
  * Run this task again later instead of finishing it, once the handler has returned GMK_OK.
@@ -148,7 +148,7 @@ bool gmk_over_budget(gmk_ctx_t *c);
 uint32_t gmk_self_worker(gmk_ctx_t *c); /* index of the worker, UINT32_MAX for a port */
 uint32_t gmk_self_tenant(gmk_ctx_t *c);
 uint32_t gmk_tick(gmk_ctx_t *c);
-uint64_t gmk_now_ns(gmk_ctx_t *c);      /* monotonic; (port) */
+uint64_t gmk_now_ns(gmk_ctx_t *c); /* monotonic; (port) */
 
 /* Lanes: meaningful in WARP and BLOCK handlers; a SCALAR handler is lane 0 of 1. */
 uint32_t gmk_lane(gmk_ctx_t *c);
@@ -161,17 +161,18 @@ uint64_t gmk_reduce_sum(gmk_ctx_t *c, uint64_t v); /* the sum of v over the lane
 /* At every quiescent moment accepted == completed + failed + dropped + pending, exactly. */
 typedef struct gmk_stats {
     uint64_t accepted, completed, failed, dropped; /* deliveries, each with one outcome */
-    uint64_t pending;       /* accepted without an outcome: queued, running, timed or waiting */
-    uint64_t refused;       /* calls that were answered with an error */
-    uint64_t unheard;       /* messages to a fan-out channel without subscribers */
-    uint64_t dead_letters;  /* deliveries reported on sys.dropped and sys.error */
-    uint64_t internal;      /* kernel-internal tasks: mailbox activations and the like */
+    uint64_t pending;      /* accepted without an outcome: queued, running, timed or waiting */
+    uint64_t refused;      /* calls that were answered with an error */
+    uint64_t unheard;      /* messages to a fan-out channel without subscribers */
+    uint64_t dead_letters; /* deliveries reported on sys.dropped and sys.error */
+    uint64_t internal;     /* kernel-internal tasks: mailbox activations and the like */
     uint64_t yields, retries, waits, faults, overruns;
-    uint64_t batches, steals, stolen, spills; /* gathers that found work; successful steals and tasks they moved; ring overflows */
+    uint64_t batches, steals, stolen,
+        spills; /* gathers that found work; successful steals and tasks they moved; ring overflows */
     uint64_t parks, wakes;
-    uint64_t timers;        /* in the event queue now */
-    uint64_t waiting;       /* parked on a channel's waiter list now */
-    uint64_t det_hash;      /* deterministic mode, see docs/kernel.md */
+    uint64_t timers;   /* in the event queue now */
+    uint64_t waiting;  /* parked on a channel's waiter list now */
+    uint64_t det_hash; /* deterministic mode, see docs/kernel.md */
     uint32_t tick;
     uint32_t workers, parked, zombies, ports;
     uint32_t task_max;
@@ -183,8 +184,8 @@ typedef struct gmk_type_stats {
     char name[GMK_NAME_MAX + 1];
     char module[GMK_NAME_MAX + 1];
     uint64_t completed, failed, dropped, yields, retries, overruns, faults;
-    uint64_t run_samples, run_ns_mean, run_ns_p50, run_ns_p99;    /* sampled */
-    uint64_t delay_samples, delay_ns_p50, delay_ns_p99;           /* sampled: enqueue to start */
+    uint64_t run_samples, run_ns_mean, run_ns_p50, run_ns_p99; /* sampled */
+    uint64_t delay_samples, delay_ns_p50, delay_ns_p99;        /* sampled: enqueue to start */
     uint32_t poisoned;
 } gmk_type_stats_t;
 

@@ -30,16 +30,16 @@ int gmk_payload_retain(gmk_ctx_t *c, void *payload);
 int gmk_payload_release(gmk_ctx_t *c, void *payload);
 
 typedef struct gmk_mem_stats {
-    uint64_t arena_bytes;    /* the whole arena */
-    uint64_t span_bytes;     /* 64 KiB */
-    uint64_t spans_total, spans_used; /* exact */
-    uint64_t block_bytes_used; /* in spans that are in use; caches count as used */
+    uint64_t arena_bytes;               /* the whole arena */
+    uint64_t span_bytes;                /* 64 KiB */
+    uint64_t spans_total, spans_used;   /* exact */
+    uint64_t block_bytes_used;          /* in spans that are in use; caches count as used */
     uint64_t slab_total, slab_reserved; /* task nodes */
-    uint64_t bump_bytes;     /* per worker */
-    uint64_t alloc_fails;    /* requests answered with NULL */
-    uint64_t bad_frees;      /* frees of what was never allocated */
-    uint64_t payloads_live;  /* counted payloads whose count is not zero */
-    uint64_t objects_live;   /* debug builds: blocks handed out and not freed; else 0 */
+    uint64_t bump_bytes;                /* per worker */
+    uint64_t alloc_fails;               /* requests answered with NULL */
+    uint64_t bad_frees;                 /* frees of what was never allocated */
+    uint64_t payloads_live;             /* counted payloads whose count is not zero */
+    uint64_t objects_live;              /* debug builds: blocks handed out and not freed; else 0 */
 } gmk_mem_stats_t;
 
 int gmk_mem_stats(gmk_kernel_t *k, gmk_mem_stats_t *out); /* any thread; INVAL */

@@ -27,7 +27,7 @@ enum {
 #define GMK_DEFAULT_MAX_RETRIES 8u
 
 typedef struct gmk_handler_reg {
-    uint32_t type;         /* 1 <= type < n_types; unique in the kernel */
+    uint32_t type; /* 1 <= type < n_types; unique in the kernel */
     gmk_handler_fn fn;
     const char *name;      /* <= 31 bytes, for people; NULL = "type.N" */
     uint32_t flags;        /* GMK_HANDLER_* */
@@ -72,9 +72,9 @@ typedef struct gmk_module {
  *     GMK_MODULE(counter);
  * Works with libgmk_cpu.a and .so alike, and under --gc-sections (hence "retain").
  */
-#define GMK_MODULE(module)                                                                       \
-    __attribute__((used, retain, section("gmk_modules"))) static gmk_module_t *const             \
-        gmk_module_entry_##module = &(module)
+#define GMK_MODULE(module)                                                                                   \
+    __attribute__((used, retain,                                                                             \
+                   section("gmk_modules"))) static gmk_module_t *const gmk_module_entry_##module = &(module)
 
 /*
  * Loads a module while the kernel runs: registers its handlers, opens the channels it

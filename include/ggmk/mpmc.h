@@ -41,16 +41,10 @@ typedef struct gmk_mpmc {
 #define GMK_MPMC_MAX 0x40000000u /* largest capacity */
 
 /* Bytes from an element to its sequence number. */
-static inline size_t gmk_mpmc_seq_at(size_t elem)
-{
-    return (elem + 7) & ~(size_t)7;
-}
+static inline size_t gmk_mpmc_seq_at(size_t elem) { return (elem + 7) & ~(size_t)7; }
 
 /* Bytes from element to element in the caller's arrays. */
-static inline size_t gmk_mpmc_pitch(size_t elem)
-{
-    return (elem + 15) & ~(size_t)15;
-}
+static inline size_t gmk_mpmc_pitch(size_t elem) { return (elem + 15) & ~(size_t)15; }
 
 /* Bytes from slot to slot: a whole cache line for elements of 41 to 56 bytes. */
 static inline size_t gmk_mpmc_stride(size_t elem)
@@ -102,8 +96,8 @@ static inline int gmk_mpmc_init(gmk_mpmc_t *r, void *mem, uint32_t capacity, siz
  * position + `state` (0 = free, 1 = filled) with one compare-and-swap.  Returns its length and
  * stores its first position to *first; 0 = full or empty.
  */
-static inline uint32_t gmk_mpmc_claim(gmk_mpmc_t *r, gmk_a64_t *index, uint64_t state, size_t elem, uint32_t n,
-                                      uint64_t *first)
+static inline uint32_t gmk_mpmc_claim(gmk_mpmc_t *r, gmk_a64_t *index, uint64_t state, size_t elem,
+                                      uint32_t n, uint64_t *first)
 {
     uint64_t pos = gmk_load64(index, GMK_RLX, GMK_KERNEL);
 

@@ -24,24 +24,24 @@ enum {
 /* Events of the kernel; a module's own are GMK_EV_USER + n, n < 2^15. */
 enum {
     GMK_EV_NONE = 0,
-    GMK_EV_ENQUEUE = 1,   /* a0 = type, a1 = seq: also the source of a flow */
-    GMK_EV_BEGIN = 2,     /* a0 = type, a1 = seq: also the target of a flow */
-    GMK_EV_END = 3,       /* a0 = type, a1 = result code */
-    GMK_EV_CHAN_EMIT = 4, /* a0 = channel id, a1 = message number */
+    GMK_EV_ENQUEUE = 1,    /* a0 = type, a1 = seq: also the source of a flow */
+    GMK_EV_BEGIN = 2,      /* a0 = type, a1 = seq: also the target of a flow */
+    GMK_EV_END = 3,        /* a0 = type, a1 = result code */
+    GMK_EV_CHAN_EMIT = 4,  /* a0 = channel id, a1 = message number */
     GMK_EV_CHAN_BEGIN = 5, /* a0 = channel id, a1 = message number: a delivery starts, type in `type` */
-    GMK_EV_YIELD = 6,     /* a0 = type, a1 = seq */
-    GMK_EV_RETRY = 7,     /* a0 = type, a1 = retry count */
-    GMK_EV_WAIT = 8,      /* a0 = type, a1 = channel id */
-    GMK_EV_STEAL = 9,     /* a0 = victim, a1 = tasks */
+    GMK_EV_YIELD = 6,      /* a0 = type, a1 = seq */
+    GMK_EV_RETRY = 7,      /* a0 = type, a1 = retry count */
+    GMK_EV_WAIT = 8,       /* a0 = type, a1 = channel id */
+    GMK_EV_STEAL = 9,      /* a0 = victim, a1 = tasks */
     GMK_EV_PARK = 10,
     GMK_EV_WAKE = 11,
-    GMK_EV_DEAD = 12,     /* a0 = type, a1 = code */
+    GMK_EV_DEAD = 12,       /* a0 = type, a1 = code */
     GMK_EV_ALLOC_FAIL = 13, /* a0 = size, saturated */
-    GMK_EV_OVERRUN = 14,  /* a0 = type, a1 = microseconds */
-    GMK_EV_STALL = 15,    /* a0 = worker, a1 = type */
-    GMK_EV_FAULT = 16,    /* a0 = type, a1 = signal or vector */
-    GMK_EV_TICK = 17,     /* a0 = tick */
-    GMK_EV_POISON = 18,   /* a0 = type */
+    GMK_EV_OVERRUN = 14,    /* a0 = type, a1 = microseconds */
+    GMK_EV_STALL = 15,      /* a0 = worker, a1 = type */
+    GMK_EV_FAULT = 16,      /* a0 = type, a1 = signal or vector */
+    GMK_EV_TICK = 17,       /* a0 = tick */
+    GMK_EV_POISON = 18,     /* a0 = type */
     GMK_EV_MAX = 19,
     GMK_EV_USER = 0x8000
 };
@@ -61,13 +61,15 @@ int gmk_metric_register(gmk_kernel_t *k, const char *name, int kind, uint32_t *i
 void gmk_metric_inc(gmk_ctx_t *c, uint32_t id, uint32_t delta);     /* counter */
 void gmk_metric_set(gmk_ctx_t *c, uint32_t id, int64_t value);      /* gauge: the last writer wins */
 void gmk_metric_observe(gmk_ctx_t *c, uint32_t id, uint64_t value); /* histogram, <= 3 % error */
-int gmk_metric_read(gmk_kernel_t *k, uint32_t id, uint64_t *value); /* counter, gauge, or number of observations */
+int gmk_metric_read(gmk_kernel_t *k, uint32_t id,
+                    uint64_t *value); /* counter, gauge, or number of observations */
 
 /* Returns 0, or < 0 to stop the export, which then returns GMK_ERR_IO. */
 typedef int (*gmk_write_fn)(void *arg, const void *data, size_t size);
 
 int gmk_export_prometheus(gmk_kernel_t *k, gmk_write_fn write, void *arg); /* text format 0.0.4 */
-int gmk_export_fxt(gmk_kernel_t *k, gmk_write_fn write, void *arg);        /* Fuchsia trace format; Perfetto reads it */
+int gmk_export_fxt(gmk_kernel_t *k, gmk_write_fn write,
+                   void *arg); /* Fuchsia trace format; Perfetto reads it */
 /* CTF 1.8: the metadata (TSDL) when metadata != 0, else the one data stream. */
 int gmk_export_ctf(gmk_kernel_t *k, int metadata, gmk_write_fn write, void *arg);
 

@@ -51,17 +51,17 @@ _Static_assert(_Alignof(gmk_task_t) == 16, "the task record is aligned to 16");
  * call.  Every pointer in it is always valid.  Fields below the line belong to the kernel.
  */
 typedef struct gmk_ctx {
-    const gmk_task_t *task;     /* the running task; a port's ctx shows an all-zero task */
-    struct gmk_kernel *kernel;  /* the kernel that runs it */
+    const gmk_task_t *task;    /* the running task; a port's ctx shows an all-zero task */
+    struct gmk_kernel *kernel; /* the kernel that runs it */
     /* ---- */
     struct gmk_front *front;
     uint32_t lane;
     uint32_t lanes;
-    uint32_t verdict;           /* what the handler asked for: nothing, yield, wait */
+    uint32_t verdict; /* what the handler asked for: nothing, yield, wait */
     uint32_t wait_credits;
     uint32_t wait_chan;
-    uint32_t det_index;         /* index of the next deterministic emission */
-    uint64_t phase;             /* of gmk_yield_at, when phase_set */
+    uint32_t det_index; /* index of the next deterministic emission */
+    uint64_t phase;     /* of gmk_yield_at, when phase_set */
     uint32_t phase_set;
 } gmk_ctx_t;
 

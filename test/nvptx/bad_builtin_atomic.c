@@ -4,7 +4,4 @@
 
 uint32_t bad_fetch_add(uint32_t *p);
 
-uint32_t bad_fetch_add(uint32_t *p)
-{
-    return __atomic_fetch_add(p, 1, __ATOMIC_ACQUIRE);
-}
+uint32_t bad_fetch_add(uint32_t *p) { return __atomic_fetch_add(p, 1, __ATOMIC_ACQUIRE); }

@@ -11,24 +11,24 @@
 
 #include <ggmk/hal.h>
 
-#define CANARY(out, between)                                                                                      \
-    do {                                                                                                          \
-        bool second;                                                                                              \
-        if (gmk_hal_lane() < 8) {                                                                                 \
-            (out)[1] = (out)[2];                                                                                  \
-            second = false;                                                                                       \
-        } else if (gmk_hal_lane() < 16) {                                                                         \
-            (out)[3] = 6;                                                                                         \
-            second = true;                                                                                        \
-        } else {                                                                                                  \
-            (out)[(out)[4]] = 3;                                                                                  \
-            second = false;                                                                                       \
-        }                                                                                                         \
-        between;                                                                                                  \
-        if (second)                                                                                               \
-            (out)[7] = (out)[8] * 3;                                                                              \
-        else                                                                                                      \
-            (out)[9] += (out)[10];                                                                                \
+#define CANARY(out, between)                                                                                 \
+    do {                                                                                                     \
+        bool second;                                                                                         \
+        if (gmk_hal_lane() < 8) {                                                                            \
+            (out)[1] = (out)[2];                                                                             \
+            second = false;                                                                                  \
+        } else if (gmk_hal_lane() < 16) {                                                                    \
+            (out)[3] = 6;                                                                                    \
+            second = true;                                                                                   \
+        } else {                                                                                             \
+            (out)[(out)[4]] = 3;                                                                             \
+            second = false;                                                                                  \
+        }                                                                                                    \
+        between;                                                                                             \
+        if (second)                                                                                          \
+            (out)[7] = (out)[8] * 3;                                                                         \
+        else                                                                                                 \
+            (out)[9] += (out)[10];                                                                           \
     } while (0)
 
 #endif

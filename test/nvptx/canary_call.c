@@ -15,12 +15,6 @@ __attribute__((noinline)) void canary_meet(uint32_t *out)
     gmk_hal_block_barrier();
 }
 
-void canary_indirect_call(uint32_t *out, void (*handler)(uint32_t *))
-{
-    CANARY(out, handler(out));
-}
+void canary_indirect_call(uint32_t *out, void (*handler)(uint32_t *)) { CANARY(out, handler(out)); }
 
-void canary_direct_call(uint32_t *out)
-{
-    CANARY(out, canary_meet(out));
-}
+void canary_direct_call(uint32_t *out) { CANARY(out, canary_meet(out)); }

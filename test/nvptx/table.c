@@ -6,6 +6,6 @@ const char *table_name(uint32_t i);
 
 const char *table_name(uint32_t i)
 {
-    static const char *const names[] = { "counter", "gauge", "histogram", "summary" };
+    static const char *const names[] = {"counter", "gauge", "histogram", "summary"};
     return names[i & 3];
 }
