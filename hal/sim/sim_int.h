@@ -15,9 +15,30 @@
 #define SIM_OPS(X)                                                                                           \
     X(START)                                                                                                 \
     X(EXIT)                                                                                                  \
-    X(LOAD) X(STORE) X(XCHG) X(CAS) X(CAS_MISS) X(ADD) X(SUB) X(OR) X(AND) X(FENCE) X(LOCK) X(UNLOCK)        \
-        X(PARK) X(PARKED) X(WAKE) X(RELAX) X(CLOCK) X(SPAWN) X(JOIN) X(PAGES) X(BARRIER) X(MEET) X(COALESCE) \
-            X(YIELD)
+    X(LOAD)                                                                                                  \
+    X(STORE)                                                                                                 \
+    X(XCHG)                                                                                                  \
+    X(CAS)                                                                                                   \
+    X(CAS_MISS)                                                                                              \
+    X(ADD)                                                                                                   \
+    X(SUB)                                                                                                   \
+    X(OR)                                                                                                    \
+    X(AND)                                                                                                   \
+    X(FENCE)                                                                                                 \
+    X(LOCK)                                                                                                  \
+    X(UNLOCK)                                                                                                \
+    X(PARK)                                                                                                  \
+    X(PARKED)                                                                                                \
+    X(WAKE)                                                                                                  \
+    X(RELAX)                                                                                                 \
+    X(CLOCK)                                                                                                 \
+    X(SPAWN)                                                                                                 \
+    X(JOIN)                                                                                                  \
+    X(PAGES)                                                                                                 \
+    X(BARRIER)                                                                                               \
+    X(MEET)                                                                                                  \
+    X(COALESCE)                                                                                              \
+    X(YIELD)
 #define SIM_OP_ENUM(name) SIM_##name,
 enum sim_op { SIM_OPS(SIM_OP_ENUM) SIM_N_OPS };
 
