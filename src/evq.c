@@ -13,6 +13,7 @@
 #include "sched.h"
 
 #define GMK_FIRE_MAX 256u
+#define GMK_SORT_MAX 4096u
 
 void gmk_evq_add(gmk_front_t *f, gmk_node_t *n, bool by_tick)
 {
@@ -30,15 +31,17 @@ void gmk_evq_add(gmk_front_t *f, gmk_node_t *n, bool by_tick)
         gmk_idle_wake_one(k, f);
 }
 
-static void evq_sort_inbox(gmk_evq_t *q)
+/* False: more has come in than is moved at once; what is due must wait for the rest, which may be due earlier. */
+static bool evq_sort_inbox(gmk_evq_t *q)
 {
-    for (uint32_t i = 0; i < GMK_FIRE_MAX; i++) {
+    for (uint32_t i = 0; i < GMK_SORT_MAX; i++) {
         gmk_link_t *l = gmk_mpsc_pop(&q->inbox);
         if (l == NULL)
-            return;
+            return true;
         gmk_node_t *n = gmk_node_of(l);
         gmk_timerq_insert(n->aux != 0 ? q->ticks : q->times, &n->t);
     }
+    return false;
 }
 
 static void evq_publish_next(gmk_evq_t *q)
@@ -76,8 +79,8 @@ uint32_t gmk_evq_fire(gmk_worker_t *w, uint64_t now, void (*fire)(gmk_worker_t *
     uint32_t fired = 0;
     if (!gmk_evq_due(k, now) || !gmk_flag_try(&q->busy))
         return 0;
-    evq_sort_inbox(q);
-    while (fired < GMK_FIRE_MAX) {
+    bool all = evq_sort_inbox(q);
+    while (all && fired < GMK_FIRE_MAX) {
         gmk_tnode_t *t = gmk_timerq_pop_due(q->ticks, gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL));
         if (t == NULL)
             t = gmk_timerq_pop_due(q->times, now);
@@ -95,7 +98,7 @@ uint32_t gmk_evq_fire(gmk_worker_t *w, uint64_t now, void (*fire)(gmk_worker_t *
 
 gmk_node_t *gmk_evq_take(gmk_core_t *k)
 {
-    evq_sort_inbox(&k->evq);
+    (void)evq_sort_inbox(&k->evq);
     gmk_tnode_t *t = gmk_timerq_pop(k->evq.ticks);
     if (t == NULL)
         t = gmk_timerq_pop(k->evq.times);
