@@ -4,6 +4,7 @@
  * runners go on meanwhile.  What ends is unlinked in steps by the reaper.
  */
 #include "channel.h"
+#include "format.h"
 #include "grace.h"
 
 size_t gmk_chans_bytes(void) { return sizeof(gmk_chans_t); }
@@ -28,30 +29,11 @@ bool gmk_name_ok(const char *name, bool channel)
     return true;
 }
 
-static bool same_name(const char *a, const char *b)
-{
-    for (uint32_t i = 0; i <= GMK_NAME_MAX; i++) {
-        if (a[i] != b[i])
-            return false;
-        if (a[i] == '\0')
-            return true;
-    }
-    return true;
-}
-
-static void copy_name(char to[GMK_NAME_MAX + 1], const char *name)
-{
-    uint32_t i = 0;
-    for (; i < GMK_NAME_MAX && name[i] != '\0'; i++)
-        to[i] = name[i];
-    to[i] = '\0';
-}
-
 int gmk_channel_find(gmk_core_t *k, const char *name, uint32_t *handle)
 {
     for (uint32_t i = 0; i < GMK_MAX_CHANNELS; i++) {
         gmk_channel_t *c = gmk_chan_at(k, i);
-        if (c == NULL || gmk_load32(&c->closing, GMK_ACQ, GMK_KERNEL) != 0 || !same_name(c->name, name))
+        if (c == NULL || gmk_load32(&c->closing, GMK_ACQ, GMK_KERNEL) != 0 || !gmk_name_same(c->name, name))
             continue;
         *handle = c->handle;
         return GMK_OK;
@@ -146,7 +128,7 @@ static gmk_channel_t *channel_new(gmk_core_t *k, const gmk_chan_cfg_t *cfg, uint
     c->replay = cfg->replay;
     inlet_init(&c->in, c->handle);
     gmk_mpsc_init(&c->waiter_list);
-    copy_name(c->name, cfg->name);
+    gmk_name_copy(c->name, cfg->name);
     uint64_t size = ring_size(c->slots + c->replay);
     c->mask = size - 1;
     c->log = zalloc(k, size * sizeof(gmk_msg_t));

@@ -120,3 +120,19 @@ void gmk_numbered_name(char to[GMK_NAME_MAX + 1], const char *name, uint32_t num
     gmk_hal_memcpy(to + n, p, nd);
     to[n + nd] = '\0';
 }
+
+void gmk_name_copy(char to[GMK_NAME_MAX + 1], const char *name)
+{
+    uint32_t n = gmk_text_len(name, GMK_NAME_MAX);
+    gmk_hal_memcpy(to, name, n);
+    to[n] = '\0';
+}
+
+bool gmk_name_same(const char *a, const char *b)
+{
+    while (*a != '\0' && *a == *b) {
+        a++;
+        b++;
+    }
+    return *a == *b;
+}

@@ -35,6 +35,10 @@ void gmk_out_le(gmk_out_t *o, uint64_t v, uint32_t bytes); /* little-endian, <= 
 /* Little-endian into memory. */
 void gmk_put_le(unsigned char *to, uint64_t v, uint32_t bytes);
 
+/* Copies a name, at most GMK_NAME_MAX bytes of it; are two names the same? */
+void gmk_name_copy(char to[GMK_NAME_MAX + 1], const char *name);
+bool gmk_name_same(const char *a, const char *b);
+
 /* A name with a number behind it ("type.7") into a buffer that holds GMK_NAME_MAX + 1. */
 void gmk_numbered_name(char to[GMK_NAME_MAX + 1], const char *name, uint32_t number);
 

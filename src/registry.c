@@ -4,15 +4,6 @@
 #include "grace.h"
 #include "say.h"
 
-static bool same(const char *a, const char *b)
-{
-    while (*a != '\0' && *a == *b) {
-        a++;
-        b++;
-    }
-    return *a == *b;
-}
-
 static int refuse(gmk_core_t *k, const gmk_module_t *m, const char *why, const char *what, int rc)
 {
     gmk_out_t o;
@@ -58,10 +49,7 @@ static void type_name(gmk_type_t *ty, const gmk_handler_reg_t *h)
         gmk_numbered_name(ty->name, "type.", h->type);
         return;
     }
-    uint32_t i = 0;
-    for (; h->name[i] != '\0'; i++)
-        ty->name[i] = h->name[i];
-    ty->name[i] = '\0';
+    gmk_name_copy(ty->name, h->name);
 }
 
 static void type_free(gmk_core_t *k, gmk_type_t *ty)
@@ -203,7 +191,8 @@ static int check_module(gmk_core_t *k, const gmk_module_t *m)
         (m->n_channels != 0 && m->channels == NULL))
         return GMK_ERR_INVAL;
     for (uint32_t i = 0; i < k->registry->n; i++)
-        if (k->registry->mods[i].state != GMK_MODULE_NONE && same(k->registry->mods[i].module->name, m->name))
+        if (k->registry->mods[i].state != GMK_MODULE_NONE &&
+            gmk_name_same(k->registry->mods[i].module->name, m->name))
             return refuse(k, m, "a module of this name is loaded already", NULL, GMK_ERR_EXISTS);
     for (uint32_t i = 0; i < m->n_handlers; i++) {
         int rc = check_handler(k, m, i);
@@ -343,7 +332,7 @@ int gmk_registry_retire(gmk_front_t *f, const char *name, uint32_t *index)
     int rc = GMK_ERR_NOTFOUND;
     gmk_hal_lock_acquire(&k->control);
     for (uint32_t i = 0; i < r->n; i++) {
-        if (r->mods[i].state == GMK_MODULE_NONE || !same(r->mods[i].module->name, name))
+        if (r->mods[i].state == GMK_MODULE_NONE || !gmk_name_same(r->mods[i].module->name, name))
             continue;
         *index = i;
         rc = r->mods[i].state == GMK_MODULE_LOADING ? GMK_ERR_STATE : GMK_OK;
@@ -397,7 +386,7 @@ int gmk_registry_trace_level(gmk_core_t *k, const char *module, uint32_t level)
         r->level = level;
     for (uint32_t i = 0; i < r->n; i++)
         if (r->mods[i].state != GMK_MODULE_NONE &&
-            (module == NULL || same(r->mods[i].module->name, module))) {
+            (module == NULL || gmk_name_same(r->mods[i].module->name, module))) {
             r->levels[i] = level;
             found = true;
         }

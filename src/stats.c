@@ -2,14 +2,7 @@
 /* stats.c — the figures of a kernel, summed over its shards.  Any thread; nobody is stopped. */
 #include "boot.h"
 #include "det.h"
-
-static void copy_name(char to[GMK_NAME_MAX + 1], const char *name)
-{
-    uint32_t i = 0;
-    for (; i < GMK_NAME_MAX && name[i] != '\0'; i++)
-        to[i] = name[i];
-    to[i] = '\0';
-}
+#include "format.h"
 
 int gmk_stats(gmk_kernel_t *kernel, gmk_stats_t *out)
 {
@@ -92,8 +85,8 @@ int gmk_type_stats(gmk_kernel_t *kernel, uint32_t type, gmk_type_stats_t *out)
     gmk_type_t *ty = &k->types[type];
     bool there = gmk_load32(&ty->taken, GMK_ACQ, GMK_KERNEL) != 0;
     if (there) {
-        copy_name(out->name, ty->name);
-        copy_name(out->module, k->registry->mods[ty->module].module->name);
+        gmk_name_copy(out->name, ty->name);
+        gmk_name_copy(out->module, k->registry->mods[ty->module].module->name);
         out->completed = TYPE_SUM(completed);
         out->failed = TYPE_SUM(failed);
         out->dropped = TYPE_SUM(dropped);
@@ -123,7 +116,7 @@ static uint64_t chan_sum(gmk_core_t *k, gmk_channel_t *c, size_t offset)
 static void chan_figures(gmk_core_t *k, gmk_channel_t *c, gmk_chan_stats_t *out)
 {
     uint64_t w = gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL);
-    copy_name(out->name, c->name);
+    gmk_name_copy(out->name, c->name);
     out->msg_type = c->msg_type;
     out->mode = c->mode;
     out->guarantee = c->guarantee;
