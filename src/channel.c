@@ -281,10 +281,7 @@ static void retain_replayed(gmk_front_t *f, gmk_channel_t *c, uint64_t from, uin
         for (uint32_t round = 0; gmk_load64(&slot->seq, GMK_ACQ, GMK_KERNEL) != from + GMK_TICKET; round++)
             gmk_hal_relax(round);
         gmk_task_t t;
-        uint64_t w[6];
-        for (uint32_t i = 0; i < 6; i++)
-            w[i] = gmk_load64(&slot->task[i], GMK_RLX, GMK_KERNEL);
-        gmk_hal_memcpy(&t, w, sizeof t);
+        gmk_msg_load(slot, &t);
         if ((t.flags & GMK_TASK_PAYLOAD_RC) != 0 && t.payload_ptr != 0)
             (void)gmk_payload_add(&f->core->heap, (void *)(uintptr_t)t.payload_ptr, 1);
         gmk_count(f, &f->counts->accepted, 1);
@@ -515,10 +512,7 @@ static void log_release(gmk_front_t *f, gmk_channel_t *c)
         return;
     for (uint64_t i = 0; i <= c->mask; i++) {
         gmk_task_t t;
-        uint64_t w[6];
-        for (uint32_t j = 0; j < 6; j++)
-            w[j] = gmk_load64(&c->log[i].task[j], GMK_RLX, GMK_KERNEL);
-        gmk_hal_memcpy(&t, w, sizeof t);
+        gmk_msg_load(&c->log[i], &t);
         gmk_task_payload_done(f, &t);
     }
 }

@@ -85,6 +85,15 @@ typedef struct gmk_msg {
     gmk_a64_t seq; /* ticket + GMK_TICKET once the message is there */
 } gmk_msg_t;
 
+/* Reads a published message word by word: where it may be shed, its slot may be rewritten meanwhile. */
+static inline void gmk_msg_load(const gmk_msg_t *m, gmk_task_t *t)
+{
+    uint64_t w[6];
+    for (uint32_t i = 0; i < 6; i++)
+        w[i] = gmk_load64(&m->task[i], GMK_RLX, GMK_KERNEL);
+    gmk_hal_memcpy(t, w, sizeof w);
+}
+
 /* Fields only the core touches, on the line of the word that every emitter owns anyway. */
 typedef struct gmk_inlet {
     _Alignas(GMK_CACHE_LINE) gmk_a64_t word;
@@ -166,7 +175,7 @@ enum { GMK_CHAN_SYS_DROPPED, GMK_CHAN_SYS_ERROR, GMK_CHAN_SYS_TRACE, GMK_CHAN_SY
 
 /*
  * The subscription is ending and its `leave` is not known yet: it is set before the swap that fixes
- * the ticket, so whoever has read a later ticket sees it and leaves the mailbox alone for now.
+ * the ticket, so whoever has read a later ticket sees it and leaves the mailbox alone until then.
  */
 #define GMK_LEAVES_SOON UINT32_MAX
 

@@ -98,12 +98,9 @@ static bool pass_lossy(gmk_front_t *f, gmk_channel_t *c, uint64_t ticket)
 {
     const gmk_msg_t *msg = &c->log[(ticket / GMK_TICKET) & c->mask];
     gmk_task_t t;
-    uint64_t w[6];
     if (gmk_load64(&msg->seq, GMK_ACQ, GMK_KERNEL) != ticket + GMK_TICKET)
         return false;
-    for (uint32_t i = 0; i < 6; i++)
-        w[i] = gmk_load64(&msg->task[i], GMK_RLX, GMK_KERNEL);
-    gmk_hal_memcpy(&t, w, sizeof t);
+    gmk_msg_load(msg, &t);
     for (uint32_t i = 0; i < GMK_MAX_SUBS; i++) {
         gmk_mailbox_t *m = gmk_sub_at(c, i);
         if (m != NULL && unsettled(m))

@@ -105,10 +105,7 @@ static void release_overwritten(gmk_front_t *f, const gmk_channel_t *c, gmk_msg_
     for (uint32_t round = 0; gmk_load64(&slot->seq, GMK_ACQ, GMK_KERNEL) != before; round++)
         gmk_hal_relax(round);
     gmk_task_t t;
-    uint64_t w[6];
-    for (uint32_t i = 0; i < 6; i++)
-        w[i] = gmk_load64(&slot->task[i], GMK_RLX, GMK_KERNEL);
-    gmk_hal_memcpy(&t, w, sizeof t);
+    gmk_msg_load(slot, &t);
     gmk_task_payload_done(f, &t);
 }
 

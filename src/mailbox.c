@@ -2,15 +2,6 @@
 /* mailbox.c — taking messages out of a channel; the rules are in channel.h. */
 #include "channel.h"
 
-static inline void msg_load(const gmk_msg_t *m, gmk_task_t *t, uint64_t *stamp)
-{
-    uint64_t w[6];
-    for (uint32_t i = 0; i < 6; i++)
-        w[i] = gmk_load64(&m->task[i], GMK_RLX, GMK_KERNEL);
-    gmk_hal_memcpy(t, w, sizeof w);
-    *stamp = gmk_load64(&m->stamp, GMK_RLX, GMK_KERNEL);
-}
-
 static inline void as_delivery(const gmk_mailbox_t *m, gmk_task_t *t)
 {
     t->type = m->handler;
@@ -56,7 +47,8 @@ enum gmk_take gmk_mailbox_take(gmk_mailbox_t *m, gmk_task_t *out, uint64_t *stam
                 continue; /* shed under our hands, and the slot used again */
             return GMK_TAKE_LATER;
         }
-        msg_load(slot, out, stamp);
+        gmk_msg_load(slot, out);
+        *stamp = gmk_load64(&slot->stamp, GMK_RLX, GMK_KERNEL);
         if (claim(m, at)) {
             as_delivery(m, out);
             return leaving != 0 ? GMK_TAKE_DEAD : GMK_TAKE_MESSAGE;
