@@ -126,13 +126,6 @@ static int check_message(gmk_core_t *k, const gmk_channel_t *c, const gmk_task_t
     return gmk_check_task(k, t);
 }
 
-static void as_message(const gmk_front_t *f, const gmk_channel_t *c, gmk_task_t *t)
-{
-    gmk_task_born(f, t, 0);
-    if (t->type == 0)
-        t->type = c->msg_type;
-}
-
 /* The first so many messages that are valid and of one priority. */
 static int emit_run(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
 {
@@ -142,7 +135,6 @@ static int emit_run(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
         rc = check_message(f->core, c, &t[run]);
         if (rc < 0)
             break;
-        as_message(f, c, &t[run]);
         run++;
     }
     return run == 0 ? rc : gmk_chan_put(f, c, t, run);

@@ -203,6 +203,7 @@ static void worker_layout(layout_t *l, gmk_core_t *k, const gmk_boot_cfg_t *c, u
     for (uint32_t j = 0; j < GMK_HAL_MAX_LANES; j++) {
         lanes[j].ctx = w->front.ctx;
         lanes[j].run_left = 1;
+        lanes[j].tally_kind = GMK_TALLY_NOTHING;
     }
     gmk_store32(&w->state, GMK_WORKER_FREE, GMK_RLX, GMK_KERNEL);
 }

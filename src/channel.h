@@ -88,10 +88,8 @@ typedef struct gmk_msg {
 /* Reads a published message word by word: where it may be shed, its slot may be rewritten meanwhile. */
 static inline void gmk_msg_load(const gmk_msg_t *m, gmk_task_t *t)
 {
-    uint64_t w[6];
     for (uint32_t i = 0; i < 6; i++)
-        w[i] = gmk_load64(&m->task[i], GMK_RLX, GMK_KERNEL);
-    gmk_hal_memcpy(t, w, sizeof w);
+        gmk_task_set_word(t, i, gmk_load64(&m->task[i], GMK_RLX, GMK_KERNEL));
 }
 
 /* Fields only the core touches, on the line of the word that every emitter owns anyway. */
@@ -231,8 +229,8 @@ static inline gmk_mailbox_t *gmk_sub_at(gmk_channel_t *c, uint32_t i)
 /* ---- emit (emit.c): ANY ------------------------------------------------------------------- */
 
 /*
- * Emits the first so many of n messages (the callee's own copies) of one priority.  Returns how
- * many, or an error when none.
+ * Emits the first so many of n messages (the callee's own copies) of one priority; flags, channel,
+ * number and counts become the message's own.  Returns how many, or an error when none.
  */
 int gmk_chan_put(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n);
 
@@ -263,7 +261,14 @@ enum gmk_take { GMK_TAKE_NONE, GMK_TAKE_LATER, GMK_TAKE_MESSAGE, GMK_TAKE_DEAD }
  */
 enum gmk_take gmk_mailbox_take(gmk_mailbox_t *m, gmk_task_t *out, uint64_t *stamp, uint64_t *cursor);
 /* n deliveries of this mailbox have their outcome. */
-void gmk_mailbox_done(gmk_mailbox_t *m, uint32_t n);
+static inline void gmk_mailbox_done(gmk_mailbox_t *m, uint32_t n)
+{
+    if (GMK_UNLIKELY(m->sheddable || m->order == GMK_PARALLEL))
+        (void)gmk_add64(&m->done, n * GMK_TICKET, GMK_ACQ_REL, GMK_KERNEL);
+    else
+        gmk_store64(&m->done, gmk_load64(&m->done, GMK_RLX, GMK_KERNEL) + n * GMK_TICKET, GMK_REL,
+                    GMK_KERNEL);
+}
 /* Claims the oldest queued message away from its runner; false when there is none to take. */
 bool gmk_mailbox_shed_oldest(gmk_front_t *f, gmk_mailbox_t *m);
 /*

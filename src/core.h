@@ -41,39 +41,50 @@
 
 #define GMK_LIKELY(x) __builtin_expect(!!(x), 1)
 #define GMK_UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* Kept out of the common path's registers and cache lines. */
+#define GMK_COLD __attribute__((__noinline__, __cold__))
 
 static inline uint32_t gmk_prio(const gmk_task_t *t) { return t->flags & GMK_PRIO_MASK; }
 
 /*
- * Copies a record field by field.  Records are copied right after their fields were written, and
- * a copy in 16-byte pieces would stall on each piece.
+ * A record travels as six words.  Those who hand one in have just written its fields, so it is read
+ * field by field: a wide load of narrow stores that are still under way would wait for them.  From
+ * then on it moves by words, and its fields are narrow loads of wide stores, which do not wait.
  */
-static inline void gmk_task_copy(gmk_task_t *d, const gmk_task_t *s)
+static inline uint64_t gmk_task_word(const gmk_task_t *t, uint32_t i)
 {
-    d->type = gmk_hal_once32(&s->type);
-    d->flags = gmk_hal_once16(&s->flags);
-    d->tenant = gmk_hal_once16(&s->tenant);
-    d->channel = gmk_hal_once32(&s->channel);
-    d->seq = gmk_hal_once32(&s->seq);
-    d->payload_ptr = gmk_hal_once64(&s->payload_ptr);
-    d->payload_len = gmk_hal_once32(&s->payload_len);
-    d->yield_count = gmk_hal_once16(&s->yield_count);
-    d->retry_count = gmk_hal_once16(&s->retry_count);
-    d->meta0 = gmk_hal_once64(&s->meta0);
-    d->meta1 = gmk_hal_once64(&s->meta1);
+    return gmk_hal_once64((const uint64_t *)(const void *)t + i);
 }
 
-/* The record as six words, for those who store it in atomic ones. */
-static inline void gmk_task_words(uint64_t w[6], const gmk_task_t *s)
+static inline void gmk_task_set_word(gmk_task_t *t, uint32_t i, uint64_t v)
 {
-    w[0] = gmk_hal_once32(&s->type) | (uint64_t)gmk_hal_once16(&s->flags) << 32 |
-           (uint64_t)gmk_hal_once16(&s->tenant) << 48;
-    w[1] = gmk_hal_once32(&s->channel) | (uint64_t)gmk_hal_once32(&s->seq) << 32;
-    w[2] = gmk_hal_once64(&s->payload_ptr);
-    w[3] = gmk_hal_once32(&s->payload_len) | (uint64_t)gmk_hal_once16(&s->yield_count) << 32 |
-           (uint64_t)gmk_hal_once16(&s->retry_count) << 48;
-    w[4] = gmk_hal_once64(&s->meta0);
-    w[5] = gmk_hal_once64(&s->meta1);
+    gmk_hal_memcpy((unsigned char *)t + i * sizeof v, &v, sizeof v);
+}
+
+/* Somebody's record. */
+static inline void gmk_task_copy(gmk_task_t *d, const gmk_task_t *s)
+{
+    gmk_task_set_word(d, 0,
+                      gmk_hal_once32(&s->type) | (uint64_t)gmk_hal_once16(&s->flags) << 32 |
+                          (uint64_t)gmk_hal_once16(&s->tenant) << 48);
+    gmk_task_set_word(d, 1, gmk_hal_once32(&s->channel) | (uint64_t)gmk_hal_once32(&s->seq) << 32);
+    gmk_task_set_word(d, 2, gmk_hal_once64(&s->payload_ptr));
+    gmk_task_set_word(d, 3,
+                      gmk_hal_once32(&s->payload_len) | (uint64_t)gmk_hal_once16(&s->yield_count) << 32 |
+                          (uint64_t)gmk_hal_once16(&s->retry_count) << 48);
+    gmk_task_set_word(d, 4, gmk_hal_once64(&s->meta0));
+    gmk_task_set_word(d, 5, gmk_hal_once64(&s->meta1));
+}
+
+/* A record the core has copied. */
+static inline void gmk_task_move(gmk_task_t *d, const gmk_task_t *s)
+{
+    gmk_task_set_word(d, 0, gmk_task_word(s, 0));
+    gmk_task_set_word(d, 1, gmk_task_word(s, 1));
+    gmk_task_set_word(d, 2, gmk_task_word(s, 2));
+    gmk_task_set_word(d, 3, gmk_task_word(s, 3));
+    gmk_task_set_word(d, 4, gmk_task_word(s, 4));
+    gmk_task_set_word(d, 5, gmk_task_word(s, 5));
 }
 
 /* ---- queued forms of a task --------------------------------------------------------------- */
@@ -214,8 +225,9 @@ typedef struct gmk_lane {
     uint32_t run_left;           /* tasks until the next one is timed */
     uint32_t traced;
     uint32_t suspended; /* the mailbox message just run is not finished */
-    /* Completions of one kind not yet added to the counters. */
-    uint32_t tally, tally_type, tally_tenant, tally_channel;
+    /* Completions of one kind (see gmk_tally_kind) not yet added to the counters. */
+    uint32_t tally, tally_channel;
+    uint64_t tally_kind;
     /* Deterministic: a task of a tick is running, its rank, the hash of what it was given. */
     uint32_t det_run;
     uint64_t det_rank, det_hash;

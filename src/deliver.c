@@ -26,11 +26,11 @@ static bool run_head(gmk_lane_t *l, gmk_mailbox_t *m, uint64_t stamp)
     return !l->suspended;
 }
 
-static void start_head(gmk_mailbox_t *m, const gmk_task_t *t)
+static void note_gap(gmk_mailbox_t *m)
 {
-    m->head = *t;
-    m->head_gap = t->seq - m->expected;
-    m->expected = t->seq + 1;
+    uint32_t seq = m->head.seq;
+    m->head_gap = seq - m->expected;
+    m->expected = seq + 1;
 }
 
 enum after { AFTER_SUSPENDED, AFTER_EMPTY, AFTER_MORE };
@@ -38,26 +38,23 @@ enum after { AFTER_SUSPENDED, AFTER_EMPTY, AFTER_MORE };
 static enum after run_messages(gmk_lane_t *l, gmk_mailbox_t *m, uint64_t *cursor)
 {
     gmk_worker_t *w = gmk_lane_worker(l);
-    uint32_t most = m->order == GMK_PARALLEL || w->limit > GMK_MAILBOX_RUN ? GMK_MAILBOX_RUN : w->limit;
+    bool parallel = m->order == GMK_PARALLEL;
+    uint32_t most = parallel || w->limit > GMK_MAILBOX_RUN ? GMK_MAILBOX_RUN : w->limit;
     for (uint32_t i = 0; i < most; i++) {
         uint64_t stamp = 0;
-        gmk_task_t t;
-        if (m->has_head) {
-            if (!run_head(l, m, 0))
-                return AFTER_SUSPENDED;
-            continue;
+        if (GMK_LIKELY(!m->has_head)) {
+            switch (gmk_mailbox_take(m, &m->head, &stamp, cursor)) {
+            case GMK_TAKE_NONE: return AFTER_EMPTY;
+            case GMK_TAKE_LATER: gmk_hal_relax(i); return AFTER_MORE;
+            case GMK_TAKE_DEAD: drop_message(l, m, &m->head); continue;
+            case GMK_TAKE_MESSAGE: break;
+            }
+            if (parallel) {
+                hand_out(l, &m->head);
+                continue;
+            }
+            note_gap(m);
         }
-        switch (gmk_mailbox_take(m, &t, &stamp, cursor)) {
-        case GMK_TAKE_NONE: return AFTER_EMPTY;
-        case GMK_TAKE_LATER: gmk_hal_relax(i); return AFTER_MORE;
-        case GMK_TAKE_DEAD: drop_message(l, m, &t); continue;
-        case GMK_TAKE_MESSAGE: break;
-        }
-        if (m->order == GMK_PARALLEL) {
-            hand_out(l, &t);
-            continue;
-        }
-        start_head(m, &t);
         if (!run_head(l, m, stamp))
             return AFTER_SUSPENDED;
         if (gmk_condemned(w))

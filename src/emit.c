@@ -7,12 +7,19 @@
  */
 #include "channel.h"
 
-static inline void msg_store(gmk_msg_t *m, const gmk_task_t *t, uint64_t stamp)
+/* The message as it will be delivered, but for what depends on the subscriber. */
+static inline void msg_store(gmk_msg_t *m, const gmk_channel_t *c, const gmk_task_t *t, uint64_t ticket,
+                             uint64_t stamp)
 {
-    uint64_t w[6];
-    gmk_task_words(w, t);
-    for (uint32_t i = 0; i < 6; i++)
-        gmk_store64(&m->task[i], w[i], GMK_RLX, GMK_KERNEL);
+    uint64_t w0 = gmk_task_word(t, 0) & GMK_TASK_GIVEN_0;
+    if ((uint32_t)w0 == 0)
+        w0 |= c->msg_type;
+    gmk_store64(&m->task[0], w0, GMK_RLX, GMK_KERNEL);
+    gmk_store64(&m->task[1], (uint64_t)gmk_ticket_number(ticket) << 32, GMK_RLX, GMK_KERNEL);
+    gmk_store64(&m->task[2], gmk_task_word(t, 2), GMK_RLX, GMK_KERNEL);
+    gmk_store64(&m->task[3], gmk_task_word(t, 3) & GMK_TASK_GIVEN_3, GMK_RLX, GMK_KERNEL);
+    gmk_store64(&m->task[4], gmk_task_word(t, 4), GMK_RLX, GMK_KERNEL);
+    gmk_store64(&m->task[5], gmk_task_word(t, 5), GMK_RLX, GMK_KERNEL);
     gmk_store64(&m->stamp, stamp, GMK_RLX, GMK_KERNEL);
 }
 
@@ -50,30 +57,29 @@ static uint64_t gate_refresh(gmk_channel_t *c, uint64_t w)
     return gate;
 }
 
-/* Credits free, by the cached gate if it will do for `want`. */
-static int64_t credits_left(gmk_channel_t *c, uint64_t w, uint32_t prio, uint32_t want)
+/* Credits free by the cached gate, or fewer than there are, when it was computed for other subscribers. */
+static inline int64_t credits_known(const gmk_channel_t *c, uint64_t w, uint32_t prio)
 {
     uint64_t gate = gmk_load64(&c->in.gate, GMK_ACQ, GMK_KERNEL);
-    int64_t limit = credit_limit(c, prio);
-    if (GMK_LIKELY(((gate ^ w) & GMK_W_GEN) == 0)) {
-        int64_t left = limit - gmk_ticket_diff(gmk_w_ticket(w), gate & ~GMK_W_FLAGS);
-        if (GMK_LIKELY(left >= (int64_t)want))
-            return left;
-    }
-    return limit - gmk_ticket_diff(gmk_w_ticket(w), gate_refresh(c, w));
+    if (GMK_UNLIKELY(((gate ^ w) & GMK_W_GEN) != 0))
+        return 0;
+    return (int64_t)credit_limit(c, prio) - gmk_ticket_diff(gmk_w_ticket(w), gate & ~GMK_W_FLAGS);
+}
+
+static GMK_COLD int64_t credits_now(gmk_channel_t *c, uint64_t w, uint32_t prio)
+{
+    return (int64_t)credit_limit(c, prio) - gmk_ticket_diff(gmk_w_ticket(w), gate_refresh(c, w));
 }
 
 uint32_t gmk_chan_free(gmk_channel_t *c, uint32_t prio)
 {
-    int64_t left = credits_left(c, gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL), prio, UINT32_MAX);
+    int64_t left = credits_now(c, gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL), prio);
     return left > 0 ? (uint32_t)left : 0;
 }
 
 /* Adds `extra` references to each payload; on a failure those added are taken back. */
-static int payloads_add(gmk_front_t *f, const gmk_task_t *t, uint32_t n, uint32_t extra)
+static GMK_COLD int payloads_add(gmk_front_t *f, const gmk_task_t *t, uint32_t n, uint32_t extra)
 {
-    if (extra == 0)
-        return GMK_OK;
     for (uint32_t i = 0; i < n; i++)
         if ((t[i].flags & GMK_TASK_PAYLOAD_RC) != 0 && t[i].payload_ptr != 0) {
             int rc = gmk_payload_add(&f->core->heap, (void *)(uintptr_t)t[i].payload_ptr, extra);
@@ -87,7 +93,7 @@ static int payloads_add(gmk_front_t *f, const gmk_task_t *t, uint32_t n, uint32_
     return GMK_OK;
 }
 
-static void payloads_drop(gmk_front_t *f, const gmk_task_t *t, uint32_t n, uint32_t times)
+static GMK_COLD void payloads_drop(gmk_front_t *f, const gmk_task_t *t, uint32_t n, uint32_t times)
 {
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t x = 0; x < times; x++)
@@ -99,7 +105,7 @@ static void payloads_drop(gmk_front_t *f, const gmk_task_t *t, uint32_t n, uint3
  * While nobody listens no gate holds the emitters apart: the one a lap ahead waits here for the one
  * that is still writing.
  */
-static void release_overwritten(gmk_front_t *f, const gmk_channel_t *c, gmk_msg_t *slot, uint64_t ticket)
+static GMK_COLD void release_overwritten(gmk_front_t *f, const gmk_channel_t *c, gmk_msg_t *slot, uint64_t ticket)
 {
     uint64_t before = ticket + GMK_TICKET - (c->mask + 1) * GMK_TICKET;
     for (uint32_t round = 0; gmk_load64(&slot->seq, GMK_ACQ, GMK_KERNEL) != before; round++)
@@ -109,23 +115,32 @@ static void release_overwritten(gmk_front_t *f, const gmk_channel_t *c, gmk_msg_
     gmk_task_payload_done(f, &t);
 }
 
-static void publish(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n, uint64_t ticket)
+static GMK_COLD void trace_emits(gmk_front_t *f, const gmk_channel_t *c, const gmk_task_t *t, uint32_t n,
+                                 uint64_t ticket)
 {
-    bool traced = !c->sys && gmk_traced(f, t);
-    uint64_t stamp = 0;
-    if (!f->shared && f->sample_left-- <= 1) {
+    for (uint32_t i = 0; i < n; i++)
+        gmk_trace_now(f, GMK_EV_CHAN_EMIT, t[i].type != 0 ? t[i].type : c->msg_type,
+                      gmk_delivery_chan(c->handle), gmk_ticket_number(ticket) + i);
+}
+
+static inline void publish(gmk_front_t *f, const gmk_channel_t *c, const gmk_task_t *t, uint32_t n,
+                           uint64_t ticket)
+{
+    gmk_msg_t *log = c->log;
+    uint64_t mask = c->mask, stamp = 0;
+    bool replay = c->replay != 0;
+    if (GMK_UNLIKELY(gmk_traced(f, t)) && !c->sys)
+        trace_emits(f, c, t, n, ticket);
+    if (GMK_LIKELY(!f->shared) && GMK_UNLIKELY(f->sample_left-- <= 1)) {
         f->sample_left = f->core->sample;
         stamp = gmk_hal_cycles();
     }
     for (uint32_t i = 0; i < n; i++, ticket += GMK_TICKET) {
-        gmk_msg_t *slot = &c->log[(ticket / GMK_TICKET) & c->mask];
-        if (GMK_UNLIKELY(c->replay != 0))
+        gmk_msg_t *slot = &log[(ticket / GMK_TICKET) & mask];
+        if (GMK_UNLIKELY(replay))
             release_overwritten(f, c, slot, ticket);
-        t[i].seq = gmk_ticket_number(ticket);
-        msg_store(slot, &t[i], stamp);
+        msg_store(slot, c, &t[i], ticket, stamp);
         gmk_store64(&slot->seq, ticket + GMK_TICKET, GMK_REL, GMK_KERNEL);
-        if (GMK_UNLIKELY(traced))
-            gmk_trace_now(f, GMK_EV_CHAN_EMIT, t[i].type, gmk_delivery_chan(c->handle), t[i].seq);
     }
 }
 
@@ -135,7 +150,7 @@ static void chan_count(gmk_front_t *f, gmk_channel_t *c, size_t offset, uint64_t
 }
 
 /* Nobody listens and nothing is kept: the message is counted, its payload released. */
-static int unheard(gmk_front_t *f, gmk_channel_t *c, const gmk_task_t *t, uint32_t n)
+static GMK_COLD int unheard(gmk_front_t *f, gmk_channel_t *c, const gmk_task_t *t, uint32_t n)
 {
     chan_count(f, c, offsetof(gmk_chan_counts_t, unheard), n);
     gmk_count(f, &f->counts->unheard, n);
@@ -144,10 +159,12 @@ static int unheard(gmk_front_t *f, gmk_channel_t *c, const gmk_task_t *t, uint32
 }
 
 /* A lossy P2P channel without room sheds its newest message: the ones at hand. */
-static int shed_newest(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
+static GMK_COLD int shed_newest(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
 {
     gmk_count(f, &f->counts->accepted, n);
     for (uint32_t i = 0; i < n; i++) {
+        gmk_task_born(f, &t[i], 0);
+        t[i].type = t[i].type != 0 ? t[i].type : c->msg_type;
         t[i].channel = c->handle;
         t[i].flags |= GMK_TASK_CHANNEL_MSG;
         gmk_drop(f, &t[i], GMK_DROP_SHED);
@@ -188,7 +205,7 @@ static bool shed_laggards(gmk_front_t *f, gmk_channel_t *c, uint64_t w, uint32_t
 }
 
 /* Makes room by what the channel allows.  True: look again. */
-static bool make_room(gmk_front_t *f, gmk_channel_t *c, uint64_t w, uint32_t prio, uint32_t round)
+static GMK_COLD bool make_room(gmk_front_t *f, gmk_channel_t *c, uint64_t w, uint32_t prio, uint32_t round)
 {
     if (c->mode == GMK_FANOUT && c->guarantee == GMK_LOSSY) {
         pass_on(f, c, w, round);
@@ -211,11 +228,21 @@ static bool make_room(gmk_front_t *f, gmk_channel_t *c, uint64_t w, uint32_t pri
 #define GMK_ROOM_ROUNDS 1024u
 
 /* No credit for even one message. */
-static int refused(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
+static GMK_COLD int refused(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
 {
     if (c->mode == GMK_P2P && c->guarantee == GMK_LOSSY)
         return shed_newest(f, c, t, n);
     return GMK_CHAN_FULL;
+}
+
+/* The word once so many tickets are claimed from it. */
+static inline uint64_t claimed(uint64_t w, uint32_t prio, uint32_t take)
+{
+    uint32_t state = gmk_w_state(w), was = gmk_w_prio(w);
+    w += take * GMK_TICKET;
+    if (state == GMK_W_IDLE)
+        return gmk_w_with(w, GMK_W_QUEUED, prio);
+    return GMK_LIKELY(prio >= was) ? w : gmk_w_with(w, state, prio);
 }
 
 int gmk_chan_put(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
@@ -225,32 +252,31 @@ int gmk_chan_put(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
     for (;;) {
         if (GMK_UNLIKELY((w & GMK_W_CLOSED) != 0))
             return GMK_CHAN_CLOSED;
-        uint32_t hearers = c->mode == GMK_P2P ? 1 : gmk_w_hearers(w);
-        if (hearers == 0 && c->replay == 0)
+        uint32_t hearers = c->mode == GMK_P2P ? 1 : gmk_w_hearers(w), take = n;
+        if (GMK_UNLIKELY(hearers == 0 && c->replay == 0))
             return unheard(f, c, t, n);
-        int64_t left = credits_left(c, w, prio, n);
-        if (GMK_UNLIKELY(left <= 0)) {
-            if (round++ >= GMK_ROOM_ROUNDS || !make_room(f, c, w, prio, round))
-                return refused(f, c, t, n);
-            w = gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL);
-            continue;
+        if (GMK_UNLIKELY(credits_known(c, w, prio) < (int64_t)n)) {
+            int64_t left = credits_now(c, w, prio);
+            if (left <= 0) {
+                if (round++ >= GMK_ROOM_ROUNDS || !make_room(f, c, w, prio, round))
+                    return refused(f, c, t, n);
+                w = gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL);
+                continue;
+            }
+            take = left < (int64_t)n ? (uint32_t)left : n;
         }
-        uint32_t take = left < (int64_t)n ? (uint32_t)left : n;
         uint32_t refs = hearers + (c->replay != 0 ? 1 : 0) - 1;
-        int rc = payloads_add(f, t, take, refs);
-        if (rc < 0)
+        int rc = GMK_LIKELY(refs == 0) ? GMK_OK : payloads_add(f, t, take, refs);
+        if (GMK_UNLIKELY(rc < 0))
             return rc;
-        uint32_t state = gmk_w_state(w), was = gmk_w_prio(w);
-        uint32_t urgent = state == GMK_W_IDLE || prio < was ? prio : was;
-        uint64_t next = gmk_w_with(w, state == GMK_W_IDLE ? GMK_W_QUEUED : state, urgent) + take * GMK_TICKET;
-        uint64_t seen = w;
+        uint64_t seen = w, next = claimed(w, prio, take);
         if (GMK_UNLIKELY(!gmk_cas64(&c->in.word, &w, next, GMK_ACQ_REL, GMK_KERNEL))) {
             payloads_drop(f, t, take, refs);
             continue;
         }
         gmk_count(f, &f->counts->accepted, (uint64_t)take * hearers);
         publish(f, c, t, take, gmk_w_ticket(seen));
-        if (state == GMK_W_IDLE || (state == GMK_W_QUEUED && prio < was))
+        if (gmk_w_state(seen) == GMK_W_IDLE || (gmk_w_state(seen) == GMK_W_QUEUED && prio < gmk_w_prio(seen)))
             gmk_inlet_token(f, &c->in, prio);
         return (int)take;
     }

@@ -55,7 +55,7 @@ static inline bool to_next(gmk_worker_t *w, const gmk_task_t *t, uint64_t stamp)
         GMK_UNLIKELY(gmk_load32(&w->condemned, GMK_RLX, GMK_KERNEL) != 0))
         return false;
     gmk_slot_t *next = &w->next[w->flip];
-    gmk_task_copy(&next->task, t);
+    gmk_task_move(&next->task, t);
     next->stamp = stamp;
     gmk_store32(&w->has_next, 1, GMK_REL, GMK_KERNEL);
     gmk_hal_asym_light();

@@ -50,7 +50,7 @@ static inline bool gmk_lq_push(gmk_lq_t *q, const gmk_task_t *t, uint64_t stamp,
             return false;
     }
     gmk_slot_t *s = &q->slots[tail & q->mask];
-    gmk_task_copy(&s->task, t);
+    gmk_task_move(&s->task, t);
     s->stamp = stamp;
     gmk_store32(&q->tail, tail + 1, GMK_REL, GMK_KERNEL);
     return true;

@@ -2,13 +2,18 @@
 /* mailbox.c — taking messages out of a channel; the rules are in channel.h. */
 #include "channel.h"
 
-static inline void as_delivery(const gmk_mailbox_t *m, gmk_task_t *t)
+/* The message as it is delivered by this mailbox: its handler's type, its channel word. */
+static inline void load_delivery(const gmk_mailbox_t *m, const gmk_msg_t *msg, gmk_task_t *t)
 {
-    t->type = m->handler;
-    t->channel = m->delivery;
-    t->flags |= GMK_TASK_CHANNEL_MSG;
-    t->yield_count = 0;
-    t->retry_count = 0;
+    uint64_t w0 = gmk_load64(&msg->task[0], GMK_RLX, GMK_KERNEL);
+    uint64_t w1 = gmk_load64(&msg->task[1], GMK_RLX, GMK_KERNEL);
+    w0 = (w0 & ~(uint64_t)UINT32_MAX) | (uint64_t)GMK_TASK_CHANNEL_MSG << 32 | m->handler;
+    gmk_task_set_word(t, 0, w0);
+    gmk_task_set_word(t, 1, (w1 & ~(uint64_t)UINT32_MAX) | m->delivery);
+    gmk_task_set_word(t, 2, gmk_load64(&msg->task[2], GMK_RLX, GMK_KERNEL));
+    gmk_task_set_word(t, 3, gmk_load64(&msg->task[3], GMK_RLX, GMK_KERNEL));
+    gmk_task_set_word(t, 4, gmk_load64(&msg->task[4], GMK_RLX, GMK_KERNEL));
+    gmk_task_set_word(t, 5, gmk_load64(&msg->task[5], GMK_RLX, GMK_KERNEL));
 }
 
 /* Moves the cursor past a message that was copied.  False: it was shed meanwhile. */
@@ -47,22 +52,11 @@ enum gmk_take gmk_mailbox_take(gmk_mailbox_t *m, gmk_task_t *out, uint64_t *stam
                 continue; /* shed under our hands, and the slot used again */
             return GMK_TAKE_LATER;
         }
-        gmk_msg_load(slot, out);
+        load_delivery(m, slot, out);
         *stamp = gmk_load64(&slot->stamp, GMK_RLX, GMK_KERNEL);
-        if (claim(m, at)) {
-            as_delivery(m, out);
+        if (claim(m, at))
             return leaving != 0 ? GMK_TAKE_DEAD : GMK_TAKE_MESSAGE;
-        }
     }
-}
-
-void gmk_mailbox_done(gmk_mailbox_t *m, uint32_t n)
-{
-    if (m->sheddable || m->order == GMK_PARALLEL)
-        (void)gmk_add64(&m->done, n * GMK_TICKET, GMK_ACQ_REL, GMK_KERNEL);
-    else
-        gmk_store64(&m->done, gmk_load64(&m->done, GMK_RLX, GMK_KERNEL) + n * GMK_TICKET, GMK_REL,
-                    GMK_KERNEL);
 }
 
 bool gmk_mailbox_shed_oldest(gmk_front_t *f, gmk_mailbox_t *m)

@@ -59,16 +59,18 @@ static void count_completed(gmk_front_t *f, uint32_t type, uint32_t tenant, uint
 void gmk_tally_flush(gmk_lane_t *l)
 {
     gmk_front_t *f = l->ctx.front;
+    uint64_t kind = l->tally_kind;
     uint32_t n = l->tally;
-    if (n == 0)
+    if (kind == GMK_TALLY_NOTHING)
         return;
     l->tally = 0;
-    count_completed(f, l->tally_type & ~GMK_TALLY_ORDERED, l->tally_tenant, l->tally_channel, n);
+    l->tally_kind = GMK_TALLY_NOTHING;
+    count_completed(f, (uint32_t)kind, (uint16_t)(kind >> 32), l->tally_channel, n);
     if (l->tally_channel == 0) {
         gmk_credit_give(f, n);
         return;
     }
-    if ((l->tally_type & GMK_TALLY_ORDERED) != 0)
+    if ((kind & GMK_TALLY_ORDERED) != 0)
         return; /* the mailbox may be gone, and another in its place */
     gmk_channel_t *c = gmk_chan_of(f->core, l->tally_channel);
     gmk_mailbox_done(gmk_sub_at(c, gmk_delivery_sub(l->tally_channel)), n);
@@ -77,21 +79,19 @@ void gmk_tally_flush(gmk_lane_t *l)
 
 static void complete(gmk_lane_t *l, gmk_task_t *t)
 {
-    uint32_t channel = (t->flags & GMK_TASK_CHANNEL_MSG) != 0 ? t->channel : 0;
     if (GMK_UNLIKELY((t->flags & GMK_TASK_PAYLOAD_RC) != 0))
         gmk_task_payload_done(l->ctx.front, t);
     if (GMK_UNLIKELY(l->det_run != 0)) {
-        count_completed(l->ctx.front, t->type, t->tenant, channel, 1);
+        count_completed(l->ctx.front, t->type, t->tenant, t->channel, 1);
         return;
     }
-    uint32_t type = t->type | (l->mailbox != NULL ? GMK_TALLY_ORDERED : 0);
-    if (GMK_UNLIKELY(l->tally != 0 &&
-                     (l->tally_type != type || l->tally_tenant != t->tenant || l->tally_channel != channel)))
+    uint64_t kind = gmk_tally_kind(l, t);
+    if (l->tally_kind != kind || l->tally_channel != t->channel) {
         gmk_tally_flush(l);
+        l->tally_kind = kind;
+        l->tally_channel = t->channel;
+    }
     l->tally++;
-    l->tally_type = type;
-    l->tally_tenant = t->tenant;
-    l->tally_channel = channel;
     if (l->mailbox != NULL)
         gmk_mailbox_done(l->mailbox, 1);
 }

@@ -65,7 +65,7 @@ uint32_t gmk_rq_push(gmk_bucket_t *b, const gmk_task_t *t, uint32_t n, uint64_t 
     for (uint32_t i = 0; i < got; i++, pos++) {
         unsigned char *slot = gmk_mpmc_slot(&b->ring, pos, GMK_SLOT_BYTES);
         gmk_slot_t *s = (gmk_slot_t *)(void *)slot;
-        gmk_task_copy(&s->task, &t[i]);
+        gmk_task_move(&s->task, &t[i]);
         s->stamp = stamp;
         gmk_store64(gmk_mpmc_seq(slot, GMK_SLOT_BYTES), pos + 1, GMK_REL, GMK_KERNEL);
     }

@@ -87,14 +87,17 @@ uint32_t gmk_accept(gmk_front_t *f, gmk_task_t *t, uint32_t n);
 #define GMK_TASK_USER_FLAGS                                                                                  \
     (GMK_PRIO_MASK | GMK_TASK_DETERMINISTIC | GMK_TASK_IDEMPOTENT | GMK_TASK_EMIT_TRACE | GMK_TASK_PAYLOAD_RC)
 
+/* What those who hand a record in have a say in, of its words 0 and 3: not the kernel's flags, not the counts. */
+#define GMK_TASK_GIVEN_0 (UINT64_C(0xffff0000ffffffff) | (uint64_t)GMK_TASK_USER_FLAGS << 32)
+#define GMK_TASK_GIVEN_3 UINT64_C(0xffffffff)
+
 /* Numbers are unique in the kernel: each front counts in steps of n_fronts from its own index. */
 static inline void gmk_task_born(const gmk_front_t *f, gmk_task_t *t, uint64_t number)
 {
-    t->flags &= GMK_TASK_USER_FLAGS;
-    t->channel = 0;
-    t->seq = (uint32_t)(number * f->core->n_fronts + f->index);
-    t->yield_count = 0;
-    t->retry_count = 0;
+    uint32_t seq = (uint32_t)(number * f->core->n_fronts + f->index);
+    gmk_task_set_word(t, 0, gmk_task_word(t, 0) & GMK_TASK_GIVEN_0);
+    gmk_task_set_word(t, 1, (uint64_t)seq << 32);
+    gmk_task_set_word(t, 3, gmk_task_word(t, 3) & GMK_TASK_GIVEN_3);
 }
 
 /* ---- ready queue (rq.c) ------------------------------------------------------------------- */

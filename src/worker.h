@@ -52,21 +52,31 @@ void gmk_fail(gmk_lane_t *l, gmk_task_t *t, int code);
 /* The type's tasks fail unrun from now on. */
 void gmk_poison(gmk_front_t *f, gmk_type_t *ty);
 /*
- * The common end of a direct task: one more completion of the kind being tallied.  False: it needs
- * gmk_outcome.
+ * Completions are tallied by kind: handler type, tenant, and whether an ordered mailbox is their
+ * place, which has counted them itself; and by channel.
  */
+#define GMK_TALLY_ORDERED ((uint64_t)1 << 63)
+#define GMK_TALLY_NOTHING UINT64_MAX
+static inline uint64_t gmk_tally_kind(const gmk_lane_t *l, const gmk_task_t *t)
+{
+    return t->type | (uint64_t)t->tenant << 32 | (l->mailbox != NULL ? GMK_TALLY_ORDERED : 0);
+}
+
+/* The common end of a task: one more completion of the kind being tallied.  False: it needs gmk_outcome. */
 static inline bool gmk_tally(gmk_lane_t *l, const gmk_task_t *t)
 {
-    if (GMK_UNLIKELY(l->mailbox != NULL || l->tally == 0 || l->tally_type != t->type ||
-                     l->tally_tenant != t->tenant || l->tally_channel != t->channel ||
+    if (GMK_UNLIKELY(l->tally_kind != gmk_tally_kind(l, t) || l->tally_channel != t->channel ||
                      (t->flags & GMK_TASK_PAYLOAD_RC) != 0 || l->det_run != 0))
         return false;
     l->tally++;
     l->current = NULL;
+    if (l->mailbox != NULL) {
+        l->suspended = 0;
+        l->mailbox->has_head = 0;
+        gmk_mailbox_done(l->mailbox, 1);
+    }
     return true;
 }
-/* In tally_type: deliveries of an ordered mailbox, which has counted them itself. */
-#define GMK_TALLY_ORDERED ((uint32_t)1 << 31)
 /* Adds what the lane has tallied to the counters. */
 void gmk_tally_flush(gmk_lane_t *l);
 

@@ -241,7 +241,8 @@ GMK_HAL_INLINE int gmk_hal_memcmp(const void *a, const void *b, size_t n) { retu
 #define GMK_HAL_ONCE(bits)                                                                                   \
     GMK_HAL_INLINE uint##bits##_t gmk_hal_once##bits(const uint##bits##_t *p)                                \
     {                                                                                                        \
-        return *(const volatile uint##bits##_t *)p;                                                          \
+        typedef uint##bits##_t __attribute__((__may_alias__)) any_t;                                         \
+        return *(const volatile any_t *)p;                                                                   \
     }
 GMK_HAL_ONCE(16)
 GMK_HAL_ONCE(32)

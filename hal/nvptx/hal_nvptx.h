@@ -282,8 +282,15 @@ struct gmk_hal_nvptx_console {
 
 extern struct gmk_hal_nvptx_console gmk_hal_nvptx_console;
 
-static inline uint16_t gmk_hal_once16(const uint16_t *p) { return *p; }
-static inline uint32_t gmk_hal_once32(const uint32_t *p) { return *p; }
-static inline uint64_t gmk_hal_once64(const uint64_t *p) { return *p; }
+#define GMK_HAL_ONCE(bits)                                                                                   \
+    static inline uint##bits##_t gmk_hal_once##bits(const uint##bits##_t *p)                                 \
+    {                                                                                                        \
+        typedef uint##bits##_t __attribute__((__may_alias__)) any_t;                                         \
+        return *(const any_t *)p;                                                                            \
+    }
+GMK_HAL_ONCE(16)
+GMK_HAL_ONCE(32)
+GMK_HAL_ONCE(64)
+#undef GMK_HAL_ONCE
 
 #endif

@@ -73,8 +73,15 @@ GMK_HAL_INLINE int gmk_hal_memcmp(const void *a, const void *b, size_t n)
     return __builtin_memcmp(a, b, n);
 }
 
-static inline uint16_t gmk_hal_once16(const uint16_t *p) { return *p; }
-static inline uint32_t gmk_hal_once32(const uint32_t *p) { return *p; }
-static inline uint64_t gmk_hal_once64(const uint64_t *p) { return *p; }
+#define GMK_HAL_ONCE(bits)                                                                                   \
+    static inline uint##bits##_t gmk_hal_once##bits(const uint##bits##_t *p)                                 \
+    {                                                                                                        \
+        typedef uint##bits##_t __attribute__((__may_alias__)) any_t;                                         \
+        return *(const any_t *)p;                                                                            \
+    }
+GMK_HAL_ONCE(16)
+GMK_HAL_ONCE(32)
+GMK_HAL_ONCE(64)
+#undef GMK_HAL_ONCE
 
 #endif

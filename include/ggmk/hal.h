@@ -80,7 +80,8 @@ typedef struct gmk_fault_info {
  *   gmk_hal_memset/memcpy/memmove/memcmp
  *   uint16_t gmk_hal_once16(const uint16_t *p), 32, 64:  a plain load of exactly that width, never
  *                                         merged with its neighbours: a wide load of what was just
- *                                         written in narrow pieces waits for the store buffer
+ *                                         written in narrow pieces waits for the store buffer.  What
+ *                                         p points at may have any type
  */
 
 /* Locks: never on a fast path.  Not recursive. */
