@@ -582,7 +582,7 @@ bool gmk_chan_reap(gmk_front_t *f)
 
 static void drop_mailbox(gmk_front_t *f, gmk_mailbox_t *m)
 {
-    uint64_t stamp, cursor;
+    uint64_t stamp, end = gmk_load64(&m->cursor, GMK_RLX, GMK_KERNEL);
     gmk_task_t t;
     if (m->has_head != 0) {
         gmk_drop(f, &m->head, GMK_DROP_HALTED);
@@ -590,7 +590,7 @@ static void drop_mailbox(gmk_front_t *f, gmk_mailbox_t *m)
         gmk_mailbox_done(m, 1);
     }
     for (;;) {
-        enum gmk_take got = gmk_mailbox_take(m, &t, &stamp, &cursor);
+        enum gmk_take got = gmk_mailbox_take(m, &end, &t, &stamp);
         if (got != GMK_TAKE_MESSAGE && got != GMK_TAKE_DEAD)
             return;
         gmk_drop(f, &t, GMK_DROP_HALTED);

@@ -256,10 +256,14 @@ bool gmk_inlet_rest_unchanged(gmk_inlet_t *in, uint64_t seen);
 
 enum gmk_take { GMK_TAKE_NONE, GMK_TAKE_LATER, GMK_TAKE_MESSAGE, GMK_TAKE_DEAD };
 /*
- * Claims the next message.  NONE: the mailbox is empty up to *cursor.  LATER: an emitter is between its claim
- * and its publication.  DEAD: claimed, but the subscription has ended: dead-letter it.
+ * Claims the next message.  NONE: the mailbox is empty up to *end.  LATER: an emitter is between its
+ * claim and its publication.  DEAD: claimed, but the subscription has ended: dead-letter it.
+ *
+ * *end is what the caller knows of the tickets claimed so far, at first the mailbox's cursor.  The
+ * word, which emitters write with each message, is read only when the cursor has come there.  A
+ * message before an end that was read before the subscription began to leave is for this mailbox.
  */
-enum gmk_take gmk_mailbox_take(gmk_mailbox_t *m, gmk_task_t *out, uint64_t *stamp, uint64_t *cursor);
+enum gmk_take gmk_mailbox_take(gmk_mailbox_t *m, uint64_t *end, gmk_task_t *out, uint64_t *stamp);
 /* n deliveries of this mailbox have their outcome. */
 static inline void gmk_mailbox_done(gmk_mailbox_t *m, uint32_t n)
 {

@@ -35,7 +35,7 @@ static void note_gap(gmk_mailbox_t *m)
 
 enum after { AFTER_SUSPENDED, AFTER_EMPTY, AFTER_MORE };
 
-static enum after run_messages(gmk_lane_t *l, gmk_mailbox_t *m, uint64_t *cursor)
+static enum after run_messages(gmk_lane_t *l, gmk_mailbox_t *m, uint64_t *end)
 {
     gmk_worker_t *w = gmk_lane_worker(l);
     bool parallel = m->order == GMK_PARALLEL;
@@ -43,7 +43,7 @@ static enum after run_messages(gmk_lane_t *l, gmk_mailbox_t *m, uint64_t *cursor
     for (uint32_t i = 0; i < most; i++) {
         uint64_t stamp = 0;
         if (GMK_LIKELY(!m->has_head)) {
-            switch (gmk_mailbox_take(m, &m->head, &stamp, cursor)) {
+            switch (gmk_mailbox_take(m, end, &m->head, &stamp)) {
             case GMK_TAKE_NONE: return AFTER_EMPTY;
             case GMK_TAKE_LATER: gmk_hal_relax(i); return AFTER_MORE;
             case GMK_TAKE_DEAD: drop_message(l, m, &m->head); continue;
@@ -84,13 +84,13 @@ static void run_mailbox(gmk_lane_t *l, gmk_mailbox_t *m)
 {
     gmk_front_t *f = l->ctx.front;
     gmk_channel_t *c = m->chan;
-    uint64_t cursor = 0;
     if (GMK_UNLIKELY(m->pinned != 0 && m->pinned - 1 != gmk_lane_worker(l)->index)) {
         gmk_inlet_requeue(f, m->in); /* the record is older than the pin, or was rescued from its worker */
         return;
     }
-    enum after after = run_messages(l, m, &cursor);
-    if (after == AFTER_EMPTY && !gmk_inlet_rest(m->in, cursor) && !leave_to_next(f, m, cursor))
+    uint64_t end = gmk_load64(&m->cursor, GMK_ACQ, GMK_KERNEL);
+    enum after after = run_messages(l, m, &end);
+    if (after == AFTER_EMPTY && !gmk_inlet_rest(m->in, end) && !leave_to_next(f, m, end))
         after = AFTER_MORE;
     if (after == AFTER_MORE)
         gmk_inlet_requeue(f, m->in);

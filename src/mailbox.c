@@ -36,18 +36,20 @@ static uint64_t mailbox_end(gmk_mailbox_t *m, uint32_t *leaving)
     return gmk_w_ticket(w);
 }
 
-enum gmk_take gmk_mailbox_take(gmk_mailbox_t *m, gmk_task_t *out, uint64_t *stamp, uint64_t *cursor)
+enum gmk_take gmk_mailbox_take(gmk_mailbox_t *m, uint64_t *end, gmk_task_t *out, uint64_t *stamp)
 {
-    uint32_t leaving;
     for (;;) {
         uint64_t at = gmk_load64(&m->cursor, GMK_ACQ, GMK_KERNEL);
-        *cursor = at;
-        if (at == mailbox_end(m, &leaving))
-            return GMK_TAKE_NONE;
-        if (GMK_UNLIKELY(leaving == GMK_LEAVES_SOON))
-            return GMK_TAKE_LATER;
+        uint32_t leaving = gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL);
+        if (GMK_UNLIKELY((int64_t)(at - *end) >= 0)) {
+            *end = mailbox_end(m, &leaving);
+            if (at == *end)
+                return GMK_TAKE_NONE;
+            if (leaving == GMK_LEAVES_SOON)
+                return GMK_TAKE_LATER;
+        }
         const gmk_msg_t *slot = &m->ring[(at / GMK_TICKET) & m->mask];
-        if (gmk_load64(&slot->seq, GMK_ACQ, GMK_KERNEL) != at + GMK_TICKET) {
+        if (GMK_UNLIKELY(gmk_load64(&slot->seq, GMK_ACQ, GMK_KERNEL) != at + GMK_TICKET)) {
             if (gmk_load64(&m->cursor, GMK_ACQ, GMK_KERNEL) != at)
                 continue; /* shed under our hands, and the slot used again */
             return GMK_TAKE_LATER;
@@ -55,17 +57,17 @@ enum gmk_take gmk_mailbox_take(gmk_mailbox_t *m, gmk_task_t *out, uint64_t *stam
         load_delivery(m, slot, out);
         *stamp = gmk_load64(&slot->stamp, GMK_RLX, GMK_KERNEL);
         if (claim(m, at))
-            return leaving != 0 ? GMK_TAKE_DEAD : GMK_TAKE_MESSAGE;
+            return leaving == 0 || leaving == GMK_LEAVES_SOON ? GMK_TAKE_MESSAGE : GMK_TAKE_DEAD;
     }
 }
 
 bool gmk_mailbox_shed_oldest(gmk_front_t *f, gmk_mailbox_t *m)
 {
     gmk_task_t t;
-    uint64_t stamp, cursor;
+    uint64_t stamp, end = gmk_load64(&m->cursor, GMK_ACQ, GMK_KERNEL);
     if (gmk_load32(&m->held, GMK_ACQ, GMK_KERNEL) != 0)
         return false;
-    enum gmk_take got = gmk_mailbox_take(m, &t, &stamp, &cursor);
+    enum gmk_take got = gmk_mailbox_take(m, &end, &t, &stamp);
     if (got != GMK_TAKE_MESSAGE && got != GMK_TAKE_DEAD)
         return false;
     gmk_drop(f, &t, GMK_DROP_SHED);

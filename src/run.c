@@ -96,7 +96,7 @@ static void end_observed(gmk_lane_t *l, gmk_type_t *ty, const gmk_task_t *t, int
 }
 
 /* A run that is timed (sampled, budgeted, traced, the first of its type), or not to happen at all. */
-static void run_observed(gmk_lane_t *l, gmk_task_t *t, gmk_handler_fn fn, gmk_type_t *ty, uint64_t stamp)
+static GMK_COLD void run_observed(gmk_lane_t *l, gmk_task_t *t, gmk_handler_fn fn, gmk_type_t *ty, uint64_t stamp)
 {
     uint32_t special = gmk_load32(&ty->special, GMK_RLX, GMK_KERNEL);
     l->current = t;
@@ -145,7 +145,7 @@ void gmk_run_task(gmk_lane_t *l, gmk_task_t *t, uint64_t stamp)
     gmk_outcome(l, rc);
 }
 
-static void internal_task(gmk_lane_t *l, const gmk_task_t *t)
+static GMK_COLD void internal_task(gmk_lane_t *l, const gmk_task_t *t)
 {
     gmk_front_t *f = l->ctx.front;
     gmk_count(f, &f->counts->internal, 1);
@@ -160,7 +160,7 @@ static void internal_task(gmk_lane_t *l, const gmk_task_t *t)
 }
 
 /* How the running type shapes the batch: short ones may use the next slot, long ones come few at a time. */
-static void shape(gmk_worker_t *w, uint32_t type)
+static GMK_COLD void shape(gmk_worker_t *w, uint32_t type)
 {
     uint32_t mean = gmk_load32(&w->front.core->types[type].mean_ns, GMK_RLX, GMK_KERNEL);
     uint32_t fit = mean == 0 ? 1 : GMK_BATCH_NS / mean;
