@@ -99,6 +99,7 @@ static int check(const gmk_boot_cfg_t *c)
         {"trace_level", c->trace_level, GMK_TRACE_OFF, GMK_TRACE_ALL, false},
         {"stat_metrics", c->stat_metrics, 1, 4096, false},
         {"spin_ns", c->spin_ns, 1, 1000000000, false},
+        {"retry_base_ns", c->retry_base_ns, 1, 1000000000000, false},
         {"poison_failures", c->poison_failures, 2, 4096, false},
         {"flags", c->flags, 0, (GMK_BOOT_QUIET << 1) - 1, false},
     };
@@ -489,8 +490,8 @@ int gmk_boot(gmk_kernel_t *kernel, const gmk_boot_cfg_t *cfg, gmk_module_t **mod
     }
     if (rc < 0) {
         (void)say_step(&c, step, rc);
-        (void)gmk_halt(kernel);
-        *kernel = (gmk_kernel_t){0};
+        if (gmk_halt(kernel) == GMK_OK)
+            *kernel = (gmk_kernel_t){0};
     }
     return rc;
 }

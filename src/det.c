@@ -96,7 +96,7 @@ static uint64_t task_hash(const gmk_core_t *k, const gmk_task_t *t, uint64_t ran
 static int out_of_memory(gmk_core_t *k)
 {
     gmk_out_t o;
-    if (gmk_xchg32(&k->det->dead, 1, GMK_ACQ_REL, GMK_KERNEL) == 0) {
+    if (gmk_xchg32(&k->det->dead, 1, GMK_ACQ_REL, GMK_KERNEL) == 0 && (k->flags & GMK_BOOT_QUIET) == 0) {
         gmk_say(&o, k->name);
         gmk_out_str(&o, "the deterministic run ends: the arena is exhausted in tick ");
         gmk_out_u64(&o, k->det->done_tick);
@@ -549,9 +549,22 @@ static bool wants_tick(gmk_core_t *k)
                                                     gmk_load32(&d->waiting, GMK_ACQ, GMK_KERNEL) != 0);
 }
 
-static void new_tick(gmk_front_t *f)
+/* The first tick after the last one done that has work: what was carried over or emitted is for the very next. */
+static uint64_t next_with_work(struct gmk_det *d)
 {
-    uint64_t tick = gmk_add64(&f->core->tick, 1, GMK_ACQ_REL, GMK_KERNEL) + 1;
+    uint64_t next = UINT64_MAX;
+    if (d->carried != NULL || gmk_load64(&d->emitted, GMK_ACQ, GMK_KERNEL) != 0)
+        return d->done_tick + 1;
+    gmk_hal_lock_acquire(&d->lock);
+    for (const gmk_det_item_t *i = d->inputs; i != NULL; i = i->next)
+        next = i->tick < next ? i->tick : next;
+    gmk_hal_lock_release(&d->lock);
+    return next > d->done_tick && next != UINT64_MAX ? next : d->done_tick + 1;
+}
+
+static void new_tick(gmk_front_t *f, uint64_t ahead)
+{
+    uint64_t tick = gmk_add64(&f->core->tick, ahead, GMK_ACQ_REL, GMK_KERNEL) + ahead;
     if (gmk_load32(&f->core->trace_mask, GMK_RLX, GMK_KERNEL) >= GMK_TRACE_INFO && !f->shared)
         gmk_trace_now(f, GMK_EV_TICK, 0, (uint32_t)tick, 0);
 }
@@ -564,8 +577,11 @@ static void next_tick(gmk_front_t *f)
     for (;;) {
         if (GMK_UNLIKELY(gmk_load32(&d->dead, GMK_ACQ, GMK_KERNEL) != 0))
             drop_waiting(f);
-        if (d->done_tick == gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL) && wants_tick(k))
-            new_tick(f);
+        if (d->done_tick == gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL) && wants_tick(k)) {
+            uint64_t next = next_with_work(d);
+            new_tick(f, next - d->done_tick);
+            d->done_tick = next - 1;
+        }
         while (d->done_tick < gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL)) {
             if (prepare(f, ++d->done_tick) == 0)
                 continue;
@@ -593,7 +609,7 @@ void gmk_det_advance(gmk_front_t *f)
 
 void gmk_det_tick(gmk_front_t *f)
 {
-    new_tick(f);
+    new_tick(f, 1);
     gmk_det_advance(f);
 }
 

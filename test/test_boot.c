@@ -98,6 +98,7 @@ static void every_field_out_of_range_is_named(void **state)
         {"trace_level", {.trace_level = 6}},
         {"stat_metrics", {.stat_metrics = 4097}},
         {"spin_ns", {.spin_ns = 2000000000}},
+        {"retry_base_ns", {.retry_base_ns = UINT64_C(1000000000001)}},
         {"poison_failures", {.poison_failures = 1}},
         {"poison_failures", {.poison_failures = 4097}},
         {"flags", {.flags = 1u << 31}},

@@ -333,6 +333,23 @@ static result_t auto_run(uint32_t seed, uint32_t workers)
     return r;
 }
 
+static void auto_tick_leaps_over_ticks_without_work(void **state)
+{
+    const uint32_t far = 2000000000;
+    kit_t t;
+    (void)state;
+    boot(&t, 2, GMK_BOOT_AUTO_TICK);
+    gmk_task_t task = input(1, 0);
+    task.type = T_LEAF;
+    assert_int_equal(gmk_submit_at(&t.k, &task, far), GMK_OK);
+    assert_int_equal(gmk_submit(&t.k, &task), GMK_OK);
+    KIT_WAIT((kit_drain(&t), kit_stats(&t).pending == 0));
+    gmk_stats_t s = kit_stats(&t);
+    assert_int_equal(s.completed, 2);
+    assert_in_range(s.tick, far - 1, far + 1);
+    kit_end(&t);
+}
+
 static void auto_tick_runs_until_nothing_waits_for_a_tick(void **state)
 {
     uint32_t most = 0;
@@ -598,6 +615,7 @@ int main(void)
         cmocka_unit_test(one_workload_has_one_hash_with_any_number_of_workers),
         cmocka_unit_test(another_input_has_another_hash),
         cmocka_unit_test(auto_tick_runs_until_nothing_waits_for_a_tick),
+        cmocka_unit_test(auto_tick_leaps_over_ticks_without_work),
         cmocka_unit_test(input_for_a_later_tick_waits_for_it),
         cmocka_unit_test(tasks_of_a_tick_run_by_priority_type_and_number),
         cmocka_unit_test(faults_fail_their_task_and_the_tick_goes_on),

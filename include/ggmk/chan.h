@@ -45,8 +45,8 @@ typedef struct gmk_chan_cfg {
     uint32_t guarantee;   /* GMK_LOSSLESS (default) or GMK_LOSSY */
     uint32_t slots;       /* credits, 1 .. 2^20; default 1024 */
     uint32_t replay;      /* lossless fan-out: so many handled messages stay readable, <= 2^20;
-                           with DEGRADE a subscriber that falls further behind than this is
-                           marked and loses messages instead of holding the emitter */
+                             with DEGRADE a subscriber that has `slots` messages open loses its
+                             oldest instead of holding the emitter, and gmk_chan_gap says how many */
     uint32_t flags;       /* GMK_CHAN_* */
     uint32_t reserve_pct; /* credits only priority 0 may use, 1 .. 50 percent; default 10;
                              UINT32_MAX = none */

@@ -55,7 +55,7 @@ typedef struct gmk_boot_cfg {
     uint32_t stat_metrics;    /* user metrics that can be registered, <= 4096; default 64 */
     uint64_t watchdog_ns;     /* one beat interval; default 100 ms */
     uint64_t spin_ns;         /* longest spin before a worker parks; default 20 us; 1 = none */
-    uint64_t retry_base_ns;   /* first backoff of a retry; default 100 us */
+    uint64_t retry_base_ns;   /* first backoff of a retry, 1 .. 10^12; default 100 us */
     uint64_t seed;            /* jitter and deterministic mode; default 1 */
     uint32_t poison_failures; /* failures within the window that poison a type; default 32 */
     uint32_t poison_ticks;    /* the window in ticks; default 1000 */
@@ -65,7 +65,8 @@ typedef struct gmk_boot_cfg {
 /*
  * Boots a kernel: takes the arena, registers `mods` in order (and the linked ones), opens
  * their channels, runs each init, starts the workers.  On an error everything is undone in
- * reverse, the reason is written to the console unless QUIET, and *k is left zero.
+ * reverse, the reason is written to the console unless QUIET, and *k is left zero; only when a
+ * handler did not return meanwhile it is not, and gmk_halt is to be called again.
  * INVAL, RANGE (a field outside its range), LIMIT, ALLOC_FAIL (the arena is too small: the
  * console line says what is needed), EXISTS, CHAN_TYPE_MISMATCH, or what an init returned.
  */

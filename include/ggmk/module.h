@@ -31,8 +31,8 @@ typedef struct gmk_handler_reg {
     gmk_handler_fn fn;
     const char *name;      /* <= 31 bytes, for people; NULL = "type.N" */
     uint32_t flags;        /* GMK_HANDLER_* */
-    uint32_t max_yields;   /* 0 = default 16; GMK_YIELDS_UNLIMITED */
-    uint32_t max_retries;  /* 0 = default 8 */
+    uint32_t max_yields;   /* 0 = default 16; at most 65535, or GMK_YIELDS_UNLIMITED */
+    uint32_t max_retries;  /* 0 = default 8; at most 65535 */
     uint64_t budget_ns;    /* 0 = none; overruns are counted and traced */
     uint32_t shared_bytes; /* with NEEDS_SHARED */
 } gmk_handler_reg_t;
