@@ -105,7 +105,8 @@ static GMK_COLD void payloads_drop(gmk_front_t *f, const gmk_task_t *t, uint32_t
  * While nobody listens no gate holds the emitters apart: the one a lap ahead waits here for the one
  * that is still writing.
  */
-static GMK_COLD void release_overwritten(gmk_front_t *f, const gmk_channel_t *c, gmk_msg_t *slot, uint64_t ticket)
+static GMK_COLD void release_overwritten(gmk_front_t *f, const gmk_channel_t *c, gmk_msg_t *slot,
+                                         uint64_t ticket)
 {
     uint64_t before = ticket + GMK_TICKET - (c->mask + 1) * GMK_TICKET;
     for (uint32_t round = 0; gmk_load64(&slot->seq, GMK_ACQ, GMK_KERNEL) != before; round++)

@@ -62,22 +62,16 @@ static inline int call(gmk_lane_t *l, gmk_task_t *t, gmk_handler_fn fn)
     return rc;
 }
 
-static void begin_observed(gmk_lane_t *l, gmk_type_t *ty, const gmk_task_t *t, uint64_t stamp)
+static void begin_timed(gmk_lane_t *l, const gmk_type_t *ty, uint64_t stamp)
 {
     gmk_front_t *f = l->ctx.front;
     if (stamp != 0)
         gmk_hist_record(&ty->delay[shard(f)], gmk_hal_cycles() - stamp, f->core->sample);
-    l->traced = task_traced(l, ty, t);
     l->budget = ty->budget_ns;
     l->started = gmk_hal_now_ns();
-    if (GMK_UNLIKELY(l->traced)) {
-        bool msg = (t->flags & GMK_TASK_CHANNEL_MSG) != 0;
-        gmk_trace_now(f, msg ? GMK_EV_CHAN_BEGIN : GMK_EV_BEGIN, t->type,
-                      msg ? gmk_delivery_chan(t->channel) : t->type, t->seq);
-    }
 }
 
-static void end_observed(gmk_lane_t *l, gmk_type_t *ty, const gmk_task_t *t, int rc, bool every)
+static void end_timed(gmk_lane_t *l, gmk_type_t *ty, const gmk_task_t *t, bool every)
 {
     gmk_front_t *f = l->ctx.front;
     uint64_t now = gmk_hal_now_ns(), ns = now - l->started;
@@ -87,16 +81,24 @@ static void end_observed(gmk_lane_t *l, gmk_type_t *ty, const gmk_task_t *t, int
     gmk_hist_record(&ty->run[shard(f)], ns, every ? 1 : f->core->sample);
     if (l->budget != 0 && ns > l->budget)
         overrun(l, t, ns);
-    if (GMK_UNLIKELY(l->traced))
-        gmk_trace_now(f, GMK_EV_END, t->type, t->type, (uint32_t)rc);
     l->budget = 0;
-    l->traced = 0;
     if ((gmk_load32(&ty->special, GMK_RLX, GMK_KERNEL) & GMK_TYPE_UNTIMED) != 0)
         (void)gmk_and32(&ty->special, ~(uint32_t)GMK_TYPE_UNTIMED, GMK_RLX, GMK_KERNEL);
 }
 
-/* A run that is timed (sampled, budgeted, traced, the first of its type), or not to happen at all. */
-static GMK_COLD void run_observed(gmk_lane_t *l, gmk_task_t *t, gmk_handler_fn fn, gmk_type_t *ty, uint64_t stamp)
+static void begin_traced(gmk_lane_t *l, const gmk_task_t *t)
+{
+    bool msg = (t->flags & GMK_TASK_CHANNEL_MSG) != 0;
+    gmk_trace_now(l->ctx.front, msg ? GMK_EV_CHAN_BEGIN : GMK_EV_BEGIN, t->type,
+                  msg ? gmk_delivery_chan(t->channel) : t->type, t->seq);
+}
+
+/*
+ * A run that is timed (sampled, budgeted, stamped when it was queued, the first of its type), or traced,
+ * or not to happen at all.
+ */
+static GMK_COLD void run_observed(gmk_lane_t *l, gmk_task_t *t, gmk_handler_fn fn, gmk_type_t *ty,
+                                  uint64_t stamp)
 {
     uint32_t special = gmk_load32(&ty->special, GMK_RLX, GMK_KERNEL);
     l->current = t;
@@ -110,15 +112,22 @@ static GMK_COLD void run_observed(gmk_lane_t *l, gmk_task_t *t, gmk_handler_fn f
         gmk_outcome(l, GMK_ERR_POISONED);
         return;
     }
-    bool every = (special & GMK_TYPE_BUDGET) != 0 ||
-                 gmk_load32(&l->ctx.front->core->trace_mask, GMK_RLX, GMK_KERNEL) >= GMK_TRACE_ALL;
-    begin_observed(l, ty, t, stamp);
+    bool timed = special != 0 || stamp != 0 || l->run_left == l->ctx.front->core->sample;
+    bool traced = task_traced(l, ty, t);
+    if (timed)
+        begin_timed(l, ty, stamp);
+    if (GMK_UNLIKELY(traced))
+        begin_traced(l, t);
     int rc = call(l, t, fn);
-    end_observed(l, ty, t, rc, every);
-    gmk_outcome(l, rc);
+    if (GMK_UNLIKELY(traced))
+        gmk_trace_now(l->ctx.front, GMK_EV_END, t->type, t->type, (uint32_t)rc);
+    if (timed)
+        end_timed(l, ty, t, (special & GMK_TYPE_BUDGET) != 0);
+    if (rc != GMK_OK || l->ctx.verdict != GMK_VERDICT_NONE || !gmk_tally(l, t))
+        gmk_outcome(l, rc);
 }
 
-/* Is there more to do about this run than to call the handler? */
+/* Is there more to do about this run than to call the handler?  A run that is sampled sets run_left anew. */
 static inline bool is_observed(gmk_lane_t *l, const gmk_type_t *ty, const gmk_task_t *t, uint64_t stamp)
 {
     gmk_core_t *k = l->ctx.front->core;

@@ -82,6 +82,7 @@ static void after_fault(gmk_worker_t *w, const gmk_fault_info_t *info)
     gmk_mailbox_t *m = l->mailbox;
     gmk_store32(&f->depth, 1, GMK_RLX, GMK_KERNEL);
     l->ctx.task = &gmk_no_task;
+    l->budget = 0;
     gmk_bump_clear(&w->bump);
     gmk_count(f, &f->counts->faults, 1);
     gmk_count(f, &f->types[t->type].faults, 1);
