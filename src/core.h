@@ -223,7 +223,7 @@ typedef struct gmk_lane {
     uint64_t started;            /* clock when it began, 0 = not timed */
     uint64_t budget;             /* ns, 0 = none */
     uint32_t run_left;           /* tasks until the next one is timed */
-    uint32_t suspended; /* the mailbox message just run is not finished */
+    uint32_t suspended;          /* the mailbox message just run is not finished */
     /* Completions of one kind (see gmk_tally_kind) not yet added to the counters. */
     uint32_t tally, tally_channel;
     uint64_t tally_kind;
