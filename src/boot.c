@@ -176,8 +176,8 @@ static void front_layout(layout_t *l, gmk_core_t *k, gmk_front_t *f, uint32_t in
     f->tenants = tenants;
     f->chans = chans;
     f->ring = ring;
-    f->sample_left = k->sample;
-    f->trace_left = 1;
+    gmk_store32(&f->sample_left, k->sample, GMK_RLX, GMK_WORKER);
+    gmk_store32(&f->trace_left, 1, GMK_RLX, GMK_WORKER);
     f->ctx.task = &gmk_no_task;
     f->ctx.kernel = k->kernel;
     f->ctx.front = f;

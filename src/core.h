@@ -175,12 +175,12 @@ typedef struct gmk_front {
     struct gmk_worker *worker; /* NULL for a port and for `outside` */
     gmk_counts_t *counts;
     gmk_trace_ring_t *ring;
-    gmk_a64_t credits;    /* worker scope: task credits at hand */
-    uint32_t index;       /* of this front: its shard */
-    uint32_t shared;      /* 1 for `outside`: several threads use it at once, it has no caches */
-    gmk_a32_t depth;      /* > 0 while inside the core: a fault is then fatal */
-    uint32_t sample_left; /* enqueues until the next one is stamped */
-    uint32_t trace_left;  /* tasks until the next one is traced */
+    gmk_a64_t credits;     /* worker scope: task credits at hand */
+    uint32_t index;        /* of this front: its shard */
+    uint32_t shared;       /* 1 for `outside`: several threads use it at once, it has no caches */
+    gmk_a32_t depth;       /* > 0 while inside the core: a fault is then fatal */
+    gmk_a32_t sample_left; /* enqueues until the next one is stamped */
+    gmk_a32_t trace_left;  /* tasks until the next one is traced */
 
     gmk_type_counts_t *types;     /* [n_types] */
     gmk_tenant_counts_t *tenants; /* [n_tenants] */
@@ -244,7 +244,7 @@ typedef struct gmk_worker {
     uint32_t leave;     /* the loop ends */
     gmk_slot_t next[2]; /* the unstealable slot, and the task that runs out of it */
     uint32_t flip;      /* which of the two is the slot */
-    uint32_t shaped;    /* the type that use_next and limit were set for */
+    uint32_t shaped;    /* the type that use_next and limit were set for; one lane */
     uint32_t next_runs; /* how often in a row */
     uint32_t use_next;  /* the running type is short: the slot may be used */
     uint32_t limit;     /* tasks per batch, fewer when they run long */
@@ -405,6 +405,14 @@ static inline uint64_t gmk_total(const gmk_core_t *k, size_t offset)
     return sum;
 }
 #define GMK_TOTAL(k, field) gmk_total(k, offsetof(gmk_counts_t, field))
+
+/* True once in `period` calls.  Lanes that count at once may lose a count now and then. */
+static inline bool gmk_once_in(gmk_a32_t *left, uint32_t period)
+{
+    uint32_t n = gmk_load32(left, GMK_RLX, GMK_WORKER);
+    gmk_store32(left, n > 1 ? n - 1 : period, GMK_RLX, GMK_WORKER);
+    return GMK_UNLIKELY(n <= 1);
+}
 
 /* A handler may fault, the core may not: marks the caller as inside the core. */
 static inline void gmk_enter(gmk_front_t *f)

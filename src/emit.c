@@ -132,10 +132,8 @@ static inline void publish(gmk_front_t *f, const gmk_channel_t *c, const gmk_tas
     bool replay = c->replay != 0;
     if (GMK_UNLIKELY(gmk_traced(f, t)) && !c->sys)
         trace_emits(f, c, t, n, ticket);
-    if (GMK_LIKELY(!f->shared) && GMK_UNLIKELY(f->sample_left-- <= 1)) {
-        f->sample_left = f->core->sample;
+    if (GMK_LIKELY(!f->shared) && gmk_once_in(&f->sample_left, f->core->sample))
         stamp = gmk_hal_cycles();
-    }
     for (uint32_t i = 0; i < n; i++, ticket += GMK_TICKET) {
         gmk_msg_t *slot = &log[(ticket / GMK_TICKET) & mask];
         if (GMK_UNLIKELY(replay))

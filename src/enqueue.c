@@ -5,10 +5,7 @@
 /* One in `sample` tasks carries the time at which it was queued. */
 static inline uint64_t stamp_of(gmk_front_t *f)
 {
-    if (GMK_LIKELY(f->shared || --f->sample_left != 0))
-        return 0;
-    f->sample_left = f->core->sample;
-    return gmk_hal_cycles();
+    return f->shared || !gmk_once_in(&f->sample_left, f->core->sample) ? 0 : gmk_hal_cycles();
 }
 
 /*

@@ -36,7 +36,8 @@ static inline void gmk_call_begin(gmk_front_t *f)
 {
     gmk_enter(f);
     if (f->worker == NULL) {
-        gmk_store64(&f->quiet, gmk_load64(&f->core->epoch, GMK_ACQ, GMK_KERNEL) | 1, GMK_RLX, GMK_KERNEL);
+        /* Release: a reclaimer that reads this one is behind what the calls before did, too. */
+        gmk_store64(&f->quiet, gmk_load64(&f->core->epoch, GMK_ACQ, GMK_KERNEL) | 1, GMK_REL, GMK_KERNEL);
         gmk_hal_asym_light();
     }
 }

@@ -10,14 +10,13 @@
 
 static uint32_t shard(const gmk_front_t *f) { return f->index % f->core->hist_shards; }
 
-/* The moving mean of sampled runs; it decides how many tasks of the type a batch takes. */
-static void learn(gmk_worker_t *w, gmk_type_t *ty, uint64_t ns)
+/* The moving mean of sampled runs; with one lane it decides how many tasks of the type a batch takes. */
+static void learn(gmk_type_t *ty, uint64_t ns)
 {
     uint32_t mean = gmk_load32(&ty->mean_ns, GMK_RLX, GMK_KERNEL);
     uint32_t now = ns > UINT32_MAX / 2 ? UINT32_MAX / 2 : (uint32_t)ns;
     mean = mean == 0 ? now : (uint32_t)(((uint64_t)mean * 7 + now) / 8);
     gmk_store32(&ty->mean_ns, mean != 0 ? mean : 1, GMK_RLX, GMK_KERNEL);
-    w->shaped = 0;
 }
 
 static void overrun(gmk_lane_t *l, const gmk_task_t *t, uint64_t ns)
@@ -38,10 +37,7 @@ static bool task_traced(gmk_lane_t *l, const gmk_type_t *ty, const gmk_task_t *t
     if (gmk_load32(&ty->level, GMK_RLX, GMK_KERNEL) < GMK_TRACE_ALL ||
         ((t->flags & GMK_TASK_CHANNEL_MSG) != 0 && gmk_delivery_chan(t->channel) < GMK_CHAN_SYS_COUNT))
         return false;
-    if (f->trace_left-- > 1)
-        return false;
-    f->trace_left = gmk_load32(&k->trace_one_in, GMK_RLX, GMK_KERNEL);
-    return true;
+    return gmk_once_in(&f->trace_left, gmk_load32(&k->trace_one_in, GMK_RLX, GMK_KERNEL));
 }
 
 /* The handler itself.  A fault inside comes back to the batch, not to here. */
@@ -56,7 +52,6 @@ static inline int call(gmk_lane_t *l, gmk_task_t *t, gmk_handler_fn fn)
     int rc = fn(&l->ctx);
     gmk_enter(&w->front);
     l->ctx.task = &gmk_no_task;
-    w->since_clock++;
     if (gmk_hal_lanes() == 1)
         gmk_bump_clear(&w->bump);
     return rc;
@@ -75,9 +70,12 @@ static void end_timed(gmk_lane_t *l, gmk_type_t *ty, const gmk_task_t *t, bool e
 {
     gmk_front_t *f = l->ctx.front;
     uint64_t now = gmk_hal_now_ns(), ns = now - l->started;
-    f->worker->now = now;
-    f->worker->since_clock = 0;
-    learn(f->worker, ty, ns);
+    learn(ty, ns);
+    if (gmk_hal_lanes() == 1) {
+        f->worker->now = now;
+        f->worker->since_clock = 0;
+        f->worker->shaped = 0;
+    }
     gmk_hist_record(&ty->run[shard(f)], ns, every ? 1 : f->core->sample);
     if (l->budget != 0 && ns > l->budget)
         overrun(l, t, ns);
@@ -181,7 +179,7 @@ static GMK_COLD void shape(gmk_worker_t *w, uint32_t type)
 void gmk_run_slot(gmk_lane_t *l, gmk_slot_t *s)
 {
     gmk_worker_t *w = gmk_lane_worker(l);
-    if (GMK_UNLIKELY(w->shaped != s->task.type))
+    if (gmk_hal_lanes() == 1 && GMK_UNLIKELY(w->shaped != s->task.type))
         shape(w, s->task.type);
     if (GMK_LIKELY((s->task.flags & (GMK_TASK_INTERNAL | GMK_TASK_CHANNEL_MSG)) == 0))
         gmk_run_task(l, &s->task, s->stamp);

@@ -126,6 +126,7 @@ static void account(gmk_worker_t *w)
     if (gmk_hal_lanes() == 1)
         gmk_tally_flush(&w->lanes[0]);
     spill_next(w);
+    w->since_clock += w->n + w->next_runs;
     w->pos = 0;
     w->n = 0;
     w->next_runs = 0;
