@@ -8,7 +8,7 @@
 static inline bool gmk_ctx_ok(const gmk_ctx_t *c)
 {
     return GMK_LIKELY(c != NULL && c->front != NULL && c->kernel != NULL &&
-                      c->kernel->magic == GMK_KERNEL_MAGIC);
+                      gmk_load64(gmk_kernel_magic(c->kernel), GMK_RLX, GMK_KERNEL) == GMK_KERNEL_MAGIC);
 }
 
 /* The lane that runs this handler; NULL for a port. */

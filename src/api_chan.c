@@ -126,12 +126,12 @@ static int check_message(gmk_core_t *k, const gmk_channel_t *c, const gmk_task_t
     return gmk_check_task(k, t);
 }
 
-/* The first so many messages that are valid and of one priority. */
+/* The first so many messages that are valid, of one priority, and, like the first, for no tick. */
 static int emit_run(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
 {
     uint32_t run = 0;
     int rc = GMK_OK;
-    while (run < n && (run == 0 || gmk_prio(&t[run]) == gmk_prio(&t[0]))) {
+    while (run < n && ((t[run].flags ^ t[0].flags) & (GMK_PRIO_MASK | GMK_TASK_DETERMINISTIC)) == 0) {
         rc = check_message(f->core, c, &t[run]);
         if (rc < 0)
             break;
@@ -162,8 +162,9 @@ static int count_refusal(gmk_front_t *f, const gmk_channel_t *c, int rc)
     return gmk_refuse(f, rc);
 }
 
-/* The callee's own copies.  Returns how many, or an error when none. */
-static int emit_some(gmk_front_t *f, gmk_lane_t *l, uint32_t handle, gmk_task_t *t, uint32_t n)
+/* The callee's own copies.  Returns how many, or an error when none, which is counted unless it is FULL and the
+ * caller will try again. */
+static int emit_some(gmk_front_t *f, gmk_lane_t *l, uint32_t handle, gmk_task_t *t, uint32_t n, bool again)
 {
     gmk_call_begin(f);
     gmk_channel_t *c = handle == 0 ? NULL : gmk_chan_of(f->core, handle);
@@ -171,7 +172,7 @@ static int emit_some(gmk_front_t *f, gmk_lane_t *l, uint32_t handle, gmk_task_t 
     if (rc == GMK_OK)
         rc = GMK_UNLIKELY((t[0].flags & GMK_TASK_DETERMINISTIC) != 0) ? emit_det(f, l, c, t)
                                                                       : emit_run(f, c, t, n);
-    if (GMK_UNLIKELY(rc < 0))
+    if (GMK_UNLIKELY(rc < 0) && !(again && rc == GMK_CHAN_FULL))
         rc = count_refusal(f, c, rc);
     gmk_call_end(f);
     return rc;
@@ -183,7 +184,7 @@ int gmk_chan_emit(gmk_ctx_t *c, gmk_chan_t ch, const gmk_task_t *t)
         return GMK_ERR_INVAL;
     gmk_task_t copy;
     gmk_task_copy(&copy, t);
-    int rc = emit_some(c->front, gmk_ctx_lane(c), ch.id, &copy, 1);
+    int rc = emit_some(c->front, gmk_ctx_lane(c), ch.id, &copy, 1, false);
     return rc < 0 ? rc : GMK_OK;
 }
 
@@ -197,7 +198,7 @@ int gmk_chan_emit_n(gmk_ctx_t *c, gmk_chan_t ch, const gmk_task_t *t, uint32_t n
     while (done < n) {
         uint32_t want = n - done < CHUNK ? n - done : CHUNK;
         gmk_hal_memcpy(copy, t + done, want * sizeof *t);
-        int got = emit_some(c->front, gmk_ctx_lane(c), ch.id, copy, want);
+        int got = emit_some(c->front, gmk_ctx_lane(c), ch.id, copy, want, false);
         if (got < 0)
             return done != 0 ? (int)done : got;
         done += (uint32_t)got;
@@ -235,11 +236,11 @@ int gmk_chan_emit_wait(gmk_ctx_t *c, gmk_chan_t ch, const gmk_task_t *t, uint64_
     uint64_t start = gmk_hal_now_ns(), spent = 0;
     for (;;) {
         gmk_task_t copy = *t;
-        int rc = emit_some(c->front, NULL, ch.id, &copy, 1);
+        int rc = emit_some(c->front, NULL, ch.id, &copy, 1, true);
         if (rc != GMK_CHAN_FULL)
             return rc < 0 ? rc : GMK_OK;
         if (spent >= timeout_ns)
-            return GMK_ERR_TIMEOUT;
+            return gmk_refuse(c->front, GMK_ERR_TIMEOUT);
         wait_for_credit(c->front, ch.id, gmk_prio(t), timeout_ns - spent);
         spent = gmk_hal_now_ns() - start;
     }
@@ -257,6 +258,7 @@ int gmk_chan_wait(gmk_ctx_t *c, gmk_chan_t ch, uint32_t credits)
         return gmk_refuse(f, GMK_CHAN_CLOSED);
     if (credits == 0 || credits > chan->slots)
         return gmk_refuse(f, GMK_ERR_RANGE);
+    c->phase_set = c->verdict == GMK_VERDICT_YIELD && c->phase_set; /* a phase set in this run is kept */
     c->verdict = GMK_VERDICT_WAIT;
     c->wait_chan = ch.id;
     c->wait_credits = credits;

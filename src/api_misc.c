@@ -81,16 +81,14 @@ int gmk_payload_release(gmk_ctx_t *c, void *payload)
 
 /* ---- modules ------------------------------------------------------------------------------ */
 
+/* A port keeps the kernel from being halted: so these two need no other protection. */
 int gmk_module_load(gmk_kernel_t *kernel, gmk_module_t *m)
 {
-    gmk_core_t *k = gmk_core_of(kernel);
-    if (k == NULL || m == NULL)
+    gmk_port_t port;
+    if (m == NULL)
         return GMK_ERR_INVAL;
     if (GMK_HAL_CLOSED_IMAGE)
         return GMK_ERR_UNSUPPORTED;
-    if (gmk_load32(&k->state, GMK_ACQ, GMK_KERNEL) != GMK_CORE_UP)
-        return GMK_ERR_STATE;
-    gmk_port_t port;
     int rc = gmk_attach(kernel, &port);
     if (rc < 0)
         return rc;
@@ -103,10 +101,9 @@ int gmk_module_load(gmk_kernel_t *kernel, gmk_module_t *m)
 
 int gmk_module_unload(gmk_kernel_t *kernel, const char *name)
 {
-    gmk_core_t *k = gmk_core_of(kernel);
     gmk_port_t port;
     uint32_t index = 0;
-    if (k == NULL || name == NULL)
+    if (name == NULL)
         return GMK_ERR_INVAL;
     int rc = gmk_attach(kernel, &port);
     if (rc < 0)
@@ -117,7 +114,7 @@ int gmk_module_unload(gmk_kernel_t *kernel, const char *name)
     uint64_t start = gmk_hal_now_ns();
     bool over = rc == GMK_OK && gmk_registry_finish(f, index);
     for (uint32_t round = 0; rc == GMK_OK && !over; round++) {
-        if (gmk_hal_now_ns() - start > k->halt_timeout_ns)
+        if (gmk_hal_now_ns() - start > f->core->halt_timeout_ns)
             rc = GMK_ERR_TIMEOUT;
         else
             (void)gmk_hal_park_wait(&f->park, round < 8 ? 20000u << round : 5000000u);
@@ -128,11 +125,8 @@ int gmk_module_unload(gmk_kernel_t *kernel, const char *name)
     return rc;
 }
 
-int gmk_type_reset(gmk_kernel_t *kernel, uint32_t type)
+static int type_reset(gmk_core_t *k, uint32_t type)
 {
-    gmk_core_t *k = gmk_core_of(kernel);
-    if (k == NULL)
-        return GMK_ERR_INVAL;
     if (type >= k->n_types)
         return GMK_ERR_RANGE;
     gmk_hal_lock_acquire(&k->control);
@@ -146,27 +140,39 @@ int gmk_type_reset(gmk_kernel_t *kernel, uint32_t type)
     return there ? GMK_OK : GMK_ERR_NOTFOUND;
 }
 
+int gmk_type_reset(gmk_kernel_t *kernel, uint32_t type)
+{
+    gmk_core_t *k = gmk_outside_begin(kernel);
+    if (k == NULL)
+        return GMK_ERR_INVAL;
+    int rc = type_reset(k, type);
+    gmk_outside_end(kernel);
+    return rc;
+}
+
 /* ---- traces ------------------------------------------------------------------------------- */
 
 int gmk_trace_level(gmk_kernel_t *kernel, const char *module, int level)
 {
-    gmk_core_t *k = gmk_core_of(kernel);
+    gmk_core_t *k = gmk_outside_begin(kernel);
     if (k == NULL)
         return GMK_ERR_INVAL;
-    if (level < GMK_TRACE_OFF || level > GMK_TRACE_ALL)
-        return GMK_ERR_RANGE;
-    return gmk_registry_trace_level(k, module, (uint32_t)level);
+    int rc = level < GMK_TRACE_OFF || level > GMK_TRACE_ALL
+               ? GMK_ERR_RANGE
+               : gmk_registry_trace_level(k, module, (uint32_t)level);
+    gmk_outside_end(kernel);
+    return rc;
 }
 
 int gmk_trace_sample(gmk_kernel_t *kernel, uint32_t one_in)
 {
-    gmk_core_t *k = gmk_core_of(kernel);
+    gmk_core_t *k = gmk_outside_begin(kernel);
     if (k == NULL)
         return GMK_ERR_INVAL;
-    if (one_in == 0)
-        return GMK_ERR_RANGE;
-    gmk_store32(&k->trace_one_in, one_in, GMK_RLX, GMK_KERNEL);
-    return GMK_OK;
+    if (one_in != 0)
+        gmk_store32(&k->trace_one_in, one_in, GMK_RLX, GMK_KERNEL);
+    gmk_outside_end(kernel);
+    return one_in != 0 ? GMK_OK : GMK_ERR_RANGE;
 }
 
 void gmk_trace(gmk_ctx_t *c, uint32_t ev, uint32_t a0, uint32_t a1)
@@ -184,8 +190,12 @@ void gmk_trace(gmk_ctx_t *c, uint32_t ev, uint32_t a0, uint32_t a1)
 
 int gmk_metric_register(gmk_kernel_t *kernel, const char *name, int kind, uint32_t *id)
 {
-    gmk_core_t *k = gmk_core_of(kernel);
-    return k == NULL ? GMK_ERR_INVAL : gmk_umetrics_register(&k->umetrics, name, kind, id);
+    gmk_core_t *k = gmk_outside_begin(kernel);
+    if (k == NULL)
+        return GMK_ERR_INVAL;
+    int rc = gmk_umetrics_register(&k->umetrics, name, kind, id);
+    gmk_outside_end(kernel);
+    return rc;
 }
 
 void gmk_metric_inc(gmk_ctx_t *c, uint32_t id, uint32_t delta)
@@ -208,8 +218,15 @@ void gmk_metric_observe(gmk_ctx_t *c, uint32_t id, uint64_t value)
 
 int gmk_metric_read(gmk_kernel_t *kernel, uint32_t id, uint64_t *value)
 {
-    gmk_core_t *k = gmk_core_of(kernel);
-    return k == NULL || value == NULL ? GMK_ERR_INVAL : gmk_umetrics_read(&k->umetrics, id, value);
+    uint64_t v = 0;
+    gmk_core_t *k = value == NULL ? NULL : gmk_outside_begin(kernel);
+    if (k == NULL)
+        return GMK_ERR_INVAL;
+    int rc = gmk_umetrics_read(&k->umetrics, id, &v);
+    gmk_outside_end(kernel);
+    if (rc == GMK_OK)
+        *value = v;
+    return rc;
 }
 
 /* ---- export ------------------------------------------------------------------------------- */
@@ -244,13 +261,10 @@ static const gmk_trace_ring_t *see_ring(const gmk_observed_t *o, uint32_t index,
     return k->fronts[index]->ring;
 }
 
-static int observe(gmk_kernel_t *kernel, gmk_observed_t *o)
+static void observe(gmk_core_t *k, gmk_observed_t *o)
 {
-    gmk_core_t *k = gmk_core_of(kernel);
-    if (k == NULL)
-        return GMK_ERR_INVAL;
     *o = (gmk_observed_t){.name = k->name,
-                          .self = kernel,
+                          .self = k->kernel,
                           .metrics = &k->umetrics,
                           .clock = k->clock,
                           .now_cycles = gmk_hal_cycles(),
@@ -263,25 +277,40 @@ static int observe(gmk_kernel_t *kernel, gmk_observed_t *o)
                           .chan = see_chan,
                           .ring = see_ring};
     gmk_clockmap_rate(&o->clock, o->now_cycles, gmk_hal_now_ns());
-    return GMK_OK;
 }
 
 int gmk_export_prometheus(gmk_kernel_t *kernel, gmk_write_fn write, void *arg)
 {
     gmk_observed_t o;
-    return write == NULL || observe(kernel, &o) < 0 ? GMK_ERR_INVAL
-                                                    : gmk_export_prometheus_from(&o, write, arg);
+    gmk_core_t *k = write == NULL ? NULL : gmk_outside_begin(kernel);
+    if (k == NULL)
+        return GMK_ERR_INVAL;
+    observe(k, &o);
+    int rc = gmk_export_prometheus_from(&o, write, arg);
+    gmk_outside_end(kernel);
+    return rc;
 }
 
 int gmk_export_fxt(gmk_kernel_t *kernel, gmk_write_fn write, void *arg)
 {
     gmk_observed_t o;
-    return write == NULL || observe(kernel, &o) < 0 ? GMK_ERR_INVAL : gmk_export_fxt_from(&o, write, arg);
+    gmk_core_t *k = write == NULL ? NULL : gmk_outside_begin(kernel);
+    if (k == NULL)
+        return GMK_ERR_INVAL;
+    observe(k, &o);
+    int rc = gmk_export_fxt_from(&o, write, arg);
+    gmk_outside_end(kernel);
+    return rc;
 }
 
 int gmk_export_ctf(gmk_kernel_t *kernel, int metadata, gmk_write_fn write, void *arg)
 {
     gmk_observed_t o;
-    return write == NULL || observe(kernel, &o) < 0 ? GMK_ERR_INVAL
-                                                    : gmk_export_ctf_from(&o, metadata, write, arg);
+    gmk_core_t *k = write == NULL ? NULL : gmk_outside_begin(kernel);
+    if (k == NULL)
+        return GMK_ERR_INVAL;
+    observe(k, &o);
+    int rc = gmk_export_ctf_from(&o, metadata, write, arg);
+    gmk_outside_end(kernel);
+    return rc;
 }

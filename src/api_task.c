@@ -72,21 +72,21 @@ static int accept_some(gmk_front_t *f, gmk_lane_t *l, gmk_task_t *t, uint32_t n)
     return rc < 0 ? gmk_refuse(f, rc) : 1;
 }
 
-static int accept_n(gmk_front_t *f, gmk_lane_t *l, const gmk_task_t *t, uint32_t n)
+/* One chunk, which the caller has copied. */
+static int accept_chunk(gmk_front_t *f, gmk_lane_t *l, gmk_task_t *copy, uint32_t n)
 {
-    gmk_task_t copy[CHUNK];
-    uint32_t done = 0;
-    while (done < n) {
-        uint32_t want = n - done < CHUNK ? n - done : CHUNK;
-        gmk_hal_memcpy(copy, t + done, want * sizeof *t);
-        gmk_enter(f);
-        int got = accept_some(f, l, copy, want);
-        gmk_leave(f);
-        if (got <= 0)
-            return done != 0 ? (int)done : got;
-        done += (uint32_t)got;
-    }
-    return (int)done;
+    gmk_enter(f);
+    int got = accept_some(f, l, copy, n);
+    gmk_leave(f);
+    return got;
+}
+
+/* What a call that hands in several answers: how many were accepted, or why none was. */
+static int answer_n(gmk_front_t *f, uint32_t done, uint32_t n, int got)
+{
+    if (done == 0 && n != 0 && got == 0)
+        (void)gmk_refuse(f, GMK_ERR_FULL);
+    return done != 0 ? (int)done : got;
 }
 
 /* Without payload and not deterministic: then ranges are all there is to check. */
@@ -97,13 +97,12 @@ static inline bool is_plain(const gmk_core_t *k, const gmk_task_t *t)
            (t->flags & (GMK_TASK_DETERMINISTIC | GMK_TASK_PAYLOAD_RC)) == 0;
 }
 
-static int accept_one(gmk_front_t *f, gmk_lane_t *l, const gmk_task_t *t)
+/* The callee's own copy. */
+static int accept_one(gmk_front_t *f, gmk_lane_t *l, gmk_task_t *copy)
 {
-    gmk_task_t copy;
-    gmk_task_copy(&copy, t);
     gmk_enter(f);
-    int got = GMK_LIKELY(is_plain(f->core, &copy) && gmk_check_up(f) == GMK_OK) ? (int)gmk_accept(f, &copy, 1)
-                                                                                : accept_some(f, l, &copy, 1);
+    int got = GMK_LIKELY(is_plain(f->core, copy) && gmk_check_up(f) == GMK_OK) ? (int)gmk_accept(f, copy, 1)
+                                                                               : accept_some(f, l, copy, 1);
     if (got == 0)
         got = gmk_refuse(f, GMK_ERR_FULL);
     gmk_leave(f);
@@ -180,38 +179,93 @@ static int accept_after(gmk_front_t *f, const gmk_task_t *t, uint64_t ns)
 
 int gmk_submit(gmk_kernel_t *kernel, const gmk_task_t *t)
 {
-    gmk_core_t *k = gmk_core_of(kernel);
-    return k == NULL || t == NULL ? GMK_ERR_INVAL : accept_one(k->outside, NULL, t);
+    gmk_task_t copy;
+    if (t == NULL)
+        return GMK_ERR_INVAL;
+    gmk_task_copy(&copy, t);
+    gmk_core_t *k = gmk_outside_begin(kernel);
+    if (k == NULL)
+        return GMK_ERR_INVAL;
+    int rc = accept_one(k->outside, NULL, &copy);
+    gmk_outside_end(kernel);
+    return rc;
+}
+
+/* One chunk from outside; *last is set when there is no use in another. */
+static int submit_chunk(gmk_kernel_t *kernel, gmk_task_t *copy, uint32_t want, uint32_t before, bool *last)
+{
+    gmk_core_t *k = gmk_outside_begin(kernel);
+    if (k == NULL) {
+        *last = true;
+        return GMK_ERR_INVAL;
+    }
+    int got = want == 0 ? 0 : accept_chunk(k->outside, NULL, copy, want);
+    *last = got <= 0;
+    if (*last && before == 0)
+        got = answer_n(k->outside, before, want, got);
+    gmk_outside_end(kernel);
+    return got;
 }
 
 int gmk_submit_n(gmk_kernel_t *kernel, const gmk_task_t *t, uint32_t n)
 {
-    gmk_core_t *k = gmk_core_of(kernel);
-    if (k == NULL || (t == NULL && n != 0))
+    gmk_task_t copy[CHUNK];
+    uint32_t done = 0;
+    int got = 0;
+    bool last = false;
+    if (t == NULL && n != 0)
         return GMK_ERR_INVAL;
-    return accept_n(k->outside, NULL, t, n < INT32_MAX ? n : INT32_MAX);
+    n = n < INT32_MAX ? n : INT32_MAX;
+    do {
+        uint32_t want = n - done < CHUNK ? n - done : CHUNK;
+        gmk_hal_memcpy(copy, t + done, want * sizeof *t);
+        got = submit_chunk(kernel, copy, want, done, &last);
+        done += got > 0 ? (uint32_t)got : 0;
+    } while (!last && done < n);
+    return done != 0 ? (int)done : got;
 }
 
 int gmk_submit_at(gmk_kernel_t *kernel, const gmk_task_t *t, uint32_t tick)
 {
-    gmk_core_t *k = gmk_core_of(kernel);
-    return k == NULL || t == NULL ? GMK_ERR_INVAL : accept_at(k->outside, NULL, t, tick);
+    gmk_task_t copy;
+    if (t == NULL)
+        return GMK_ERR_INVAL;
+    gmk_task_copy(&copy, t);
+    gmk_core_t *k = gmk_outside_begin(kernel);
+    if (k == NULL)
+        return GMK_ERR_INVAL;
+    int rc = accept_at(k->outside, NULL, &copy, tick);
+    gmk_outside_end(kernel);
+    return rc;
 }
 
 int gmk_submit_after(gmk_kernel_t *kernel, const gmk_task_t *t, uint64_t ns)
 {
-    gmk_core_t *k = gmk_core_of(kernel);
-    return k == NULL || t == NULL ? GMK_ERR_INVAL : accept_after(k->outside, t, ns);
+    gmk_task_t copy;
+    if (t == NULL)
+        return GMK_ERR_INVAL;
+    gmk_task_copy(&copy, t);
+    gmk_core_t *k = gmk_outside_begin(kernel);
+    if (k == NULL)
+        return GMK_ERR_INVAL;
+    int rc = accept_after(k->outside, &copy, ns);
+    gmk_outside_end(kernel);
+    return rc;
 }
 
 uint32_t gmk_tick_advance(gmk_kernel_t *kernel)
 {
-    gmk_core_t *k = gmk_core_of(kernel);
-    if (k == NULL || gmk_check_up(k->outside) < 0)
+    gmk_core_t *k = gmk_outside_begin(kernel);
+    uint32_t tick = 0;
+    if (k == NULL)
         return 0;
-    gmk_det_tick(k->outside);
-    gmk_wake_for_work(k->outside); /* timers of the tick */
-    return (uint32_t)gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL);
+    if (gmk_check_up(k->outside) == GMK_OK) {
+        gmk_det_tick(k->outside);
+        gmk_wake_for_work(k->outside); /* timers of the tick */
+        tick = (uint32_t)gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL);
+    }
+    gmk_outside_end(kernel);
+    return tick;
 }
 
 /* ---- with a context ----------------------------------------------------------------------- */
@@ -220,14 +274,28 @@ int gmk_emit(gmk_ctx_t *c, const gmk_task_t *t)
 {
     if (GMK_UNLIKELY(!gmk_ctx_ok(c) || t == NULL))
         return GMK_ERR_INVAL;
-    return accept_one(c->front, gmk_ctx_lane(c), t);
+    gmk_task_t copy;
+    gmk_task_copy(&copy, t);
+    return accept_one(c->front, gmk_ctx_lane(c), &copy);
 }
 
 int gmk_emit_n(gmk_ctx_t *c, const gmk_task_t *t, uint32_t n)
 {
+    gmk_task_t copy[CHUNK];
+    uint32_t done = 0;
+    int got = 0;
     if (!gmk_ctx_ok(c) || (t == NULL && n != 0))
         return GMK_ERR_INVAL;
-    return accept_n(c->front, gmk_ctx_lane(c), t, n < INT32_MAX ? n : INT32_MAX);
+    n = n < INT32_MAX ? n : INT32_MAX;
+    while (done < n) {
+        uint32_t want = n - done < CHUNK ? n - done : CHUNK;
+        gmk_hal_memcpy(copy, t + done, want * sizeof *t);
+        got = accept_chunk(c->front, gmk_ctx_lane(c), copy, want);
+        if (got <= 0)
+            break;
+        done += (uint32_t)got;
+    }
+    return answer_n(c->front, done, n, got);
 }
 
 int gmk_emit_after(gmk_ctx_t *c, const gmk_task_t *t, uint64_t ns)

@@ -19,17 +19,26 @@ const gmk_task_t gmk_no_task;
 #define DEFAULT_ARENA ((uint64_t)64 << 20)
 #define DEFAULT_TASK_MAX 65536u
 
-static int say_range(const gmk_boot_cfg_t *c, const char *field, uint64_t value, uint64_t low, uint64_t high)
+/* Begins a line; false when the kernel is to be quiet.  A name that is none cannot be said. */
+static bool speak(gmk_out_t *o, const gmk_boot_cfg_t *c)
+{
+    if ((c->flags & GMK_BOOT_QUIET) != 0)
+        return false;
+    gmk_say(o, gmk_name_ok(c->name, false) ? c->name : "boot");
+    gmk_out_str(o, "cannot boot: ");
+    return true;
+}
+
+static int say_range(const gmk_boot_cfg_t *c, const char *field, uint64_t value, uint64_t low, uint64_t high,
+                     bool power)
 {
     gmk_out_t o;
-    if ((c->flags & GMK_BOOT_QUIET) != 0)
+    if (!speak(&o, c))
         return GMK_ERR_RANGE;
-    gmk_say(&o, c->name);
-    gmk_out_str(&o, "cannot boot: ");
     gmk_out_str(&o, field);
     gmk_out_str(&o, " is ");
     gmk_out_u64(&o, value);
-    gmk_out_str(&o, ", it must be ");
+    gmk_out_str(&o, power ? ", it must be a power of two, " : ", it must be ");
     gmk_out_u64(&o, low);
     gmk_out_str(&o, " .. ");
     gmk_out_u64(&o, high);
@@ -37,13 +46,37 @@ static int say_range(const gmk_boot_cfg_t *c, const char *field, uint64_t value,
     return GMK_ERR_RANGE;
 }
 
+/* `before` VALUE `after`. */
+static int say_number(const gmk_boot_cfg_t *c, const char *before, uint64_t value, const char *after, int rc)
+{
+    gmk_out_t o;
+    if (!speak(&o, c))
+        return rc;
+    gmk_out_str(&o, before);
+    gmk_out_u64(&o, value);
+    gmk_out_str(&o, after);
+    gmk_said(&o);
+    return rc;
+}
+
+static int say_name(const gmk_boot_cfg_t *c)
+{
+    gmk_out_t o;
+    if (!speak(&o, c))
+        return GMK_ERR_INVAL;
+    gmk_out_str(&o, "name ");
+    gmk_out_str(&o, gmk_name_fault(c->name, false));
+    gmk_out_str(&o, ": ");
+    gmk_out_quoted(&o, c->name);
+    gmk_said(&o);
+    return GMK_ERR_INVAL;
+}
+
 static int say_step(const gmk_boot_cfg_t *c, const char *step, int rc)
 {
     gmk_out_t o;
-    if ((c->flags & GMK_BOOT_QUIET) != 0)
+    if (!speak(&o, c))
         return rc;
-    gmk_say(&o, c->name);
-    gmk_out_str(&o, "cannot boot: ");
     gmk_out_str(&o, step);
     gmk_out_str(&o, ": ");
     gmk_out_str(&o, gmk_strerror(rc));
@@ -104,11 +137,11 @@ static int check(const gmk_boot_cfg_t *c)
         {"flags", c->flags, 0, (GMK_BOOT_QUIET << 1) - 1, false},
     };
     if (!gmk_name_ok(c->name, false))
-        return GMK_ERR_INVAL;
+        return say_name(c);
     for (uint32_t i = 0; i < sizeof range / sizeof range[0]; i++)
         if (range[i].value < range[i].low || range[i].value > range[i].high ||
             (range[i].power && !pow2((uint32_t)range[i].value)))
-            return say_range(c, range[i].field, range[i].value, range[i].low, range[i].high);
+            return say_range(c, range[i].field, range[i].value, range[i].low, range[i].high, range[i].power);
     return GMK_OK;
 }
 
@@ -177,7 +210,6 @@ static void front_layout(layout_t *l, gmk_core_t *k, gmk_front_t *f, uint32_t in
     f->chans = chans;
     f->ring = ring;
     gmk_store32(&f->sample_left, k->sample, GMK_RLX, GMK_WORKER);
-    gmk_store32(&f->trace_left, 1, GMK_RLX, GMK_WORKER);
     f->ctx.task = &gmk_no_task;
     f->ctx.kernel = k->kernel;
     f->ctx.front = f;
@@ -284,10 +316,9 @@ static void fixed_layout(layout_t *l, gmk_core_t *k, const gmk_boot_cfg_t *c)
 static int too_small(const gmk_boot_cfg_t *c, uint64_t need)
 {
     gmk_out_t o;
-    if ((c->flags & GMK_BOOT_QUIET) != 0)
+    if (!speak(&o, c))
         return GMK_ALLOC_FAIL;
-    gmk_say(&o, c->name);
-    gmk_out_str(&o, "cannot boot: the arena has ");
+    gmk_out_str(&o, "the arena has ");
     gmk_out_u64(&o, c->arena_size);
     gmk_out_str(&o, " bytes, this configuration needs at least ");
     gmk_out_u64(&o, need);
@@ -348,7 +379,7 @@ static int share_layout(layout_t *l, gmk_core_t *k, const shares_t *s)
     for (uint32_t i = 0; i < k->n_all; i++)
         gmk_bump_init(&k->workers[i].bump, take(l, s->bump), s->bump);
     k->task_max = s->task_max;
-    uint32_t block = s->task_max / (4 * (k->n_workers + 1));
+    uint32_t block = s->task_max / (4 * (k->n_workers + k->n_ports));
     k->credit_block = block < 1 ? 1 : block > 64 ? 64 : block;
     gmk_store64(&k->credits, s->task_max, GMK_RLX, GMK_KERNEL);
     void *blocks = take(l, 0);
@@ -378,7 +409,8 @@ static int lay_out(gmk_kernel_t *kernel, const gmk_boot_cfg_t *c)
         return rc;
     unsigned char *arena = gmk_hal_page_alloc(c->arena_size);
     if (arena == NULL)
-        return say_step(c, "taking the arena", GMK_ALLOC_FAIL);
+        return say_number(c, "the operating system does not give ", c->arena_size,
+                          " bytes for the arena; make arena_size smaller", GMK_ALLOC_FAIL);
     gmk_core_t *k = (gmk_core_t *)(void *)arena;
     kernel->core = k;
     kernel->arena = arena;
@@ -417,11 +449,22 @@ static int open_sys(gmk_core_t *k)
     return rc;
 }
 
-static int load_modules(gmk_core_t *k, gmk_module_t *const *mods, uint32_t n)
+/* The registry says what is wrong with a module, and this which one it is. */
+static int load_modules(gmk_core_t *k, gmk_module_t *const *mods, uint32_t n, const gmk_boot_cfg_t *c,
+                        const char *table)
 {
     int rc = GMK_OK;
-    for (uint32_t i = 0; i < n && rc == GMK_OK; i++)
+    for (uint32_t i = 0; i < n && rc == GMK_OK; i++) {
+        char which[GMK_NAME_MAX + 1];
         rc = mods[i] == NULL ? GMK_ERR_INVAL : gmk_registry_load(gmk_own_port(k, GMK_PORT_CONTROL), mods[i]);
+        if (rc == GMK_OK)
+            continue;
+        gmk_numbered_name(which, table, i);
+        if (mods[i] == NULL)
+            (void)say_number(c, table, i, " is NULL", rc);
+        else
+            (void)say_step(c, which, rc);
+    }
     return rc;
 }
 
@@ -451,13 +494,28 @@ static int start_workers(gmk_core_t *k)
     return rc;
 }
 
+static int check_arguments(const gmk_boot_cfg_t *c, const gmk_kernel_t *kernel, const gmk_boot_cfg_t *given,
+                           gmk_module_t **mods, uint32_t n_mods)
+{
+    gmk_out_t o;
+    if (kernel != NULL && given != NULL && (n_mods == 0 || mods != NULL))
+        return GMK_OK;
+    if (kernel != NULL && given != NULL)
+        return say_number(c, "mods is NULL and n_mods is ", n_mods, "", GMK_ERR_INVAL);
+    if (speak(&o, c)) {
+        gmk_out_str(&o, kernel == NULL ? "k is NULL" : "cfg is NULL");
+        gmk_said(&o);
+    }
+    return GMK_ERR_INVAL;
+}
+
 int gmk_boot(gmk_kernel_t *kernel, const gmk_boot_cfg_t *cfg, gmk_module_t **mods, uint32_t n_mods)
 {
-    if (kernel == NULL || cfg == NULL || (n_mods != 0 && mods == NULL))
-        return GMK_ERR_INVAL;
-    gmk_boot_cfg_t c = *cfg;
+    gmk_boot_cfg_t c = cfg == NULL ? (gmk_boot_cfg_t){0} : *cfg;
     defaults(&c);
-    int rc = check(&c);
+    int rc = check_arguments(&c, kernel, cfg, mods, n_mods);
+    if (rc == GMK_OK)
+        rc = check(&c);
     if (rc < 0)
         return rc;
     *kernel = (gmk_kernel_t){0};
@@ -469,7 +527,7 @@ int gmk_boot(gmk_kernel_t *kernel, const gmk_boot_cfg_t *cfg, gmk_module_t **mod
         return rc;
     }
     gmk_core_t *k = kernel->core;
-    kernel->magic = GMK_KERNEL_MAGIC;
+    gmk_store64(gmk_kernel_magic(kernel), GMK_KERNEL_MAGIC, GMK_REL, GMK_KERNEL);
     locks_init(k);
     const char *step = "opening sys.* channels";
     rc = open_sys(k);
@@ -479,17 +537,17 @@ int gmk_boot(gmk_kernel_t *kernel, const gmk_boot_cfg_t *cfg, gmk_module_t **mod
         rc = start_workers(k);
     }
     if (rc == GMK_OK) {
-        step = "loading modules";
-        rc = load_modules(k, mods, n_mods);
+        step = NULL;
+        rc = load_modules(k, mods, n_mods, &c, "module ");
     }
     if (rc == GMK_OK && (c.flags & GMK_BOOT_LINKED) != 0) {
         gmk_module_t *const *linked = NULL;
         uint32_t n = gmk_hal_linked_modules(&linked);
-        step = "loading linked modules";
-        rc = load_modules(k, linked, n);
+        rc = load_modules(k, linked, n, &c, "linked module ");
     }
     if (rc < 0) {
-        (void)say_step(&c, step, rc);
+        if (step != NULL)
+            (void)say_step(&c, step, rc);
         if (gmk_halt(kernel) == GMK_OK)
             *kernel = (gmk_kernel_t){0};
     }

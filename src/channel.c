@@ -98,6 +98,7 @@ static gmk_mailbox_t *mailbox_new(gmk_core_t *k, gmk_channel_t *c)
     m->ring = c->log;
     m->mask = c->mask;
     m->pause.kind = GMK_NODE_EMBEDDED;
+    m->sheddable = (c->flags & (GMK_CHAN_DROP_OLDEST | GMK_CHAN_DEGRADE)) != 0; /* a sink's too */
     return m;
 }
 
@@ -138,7 +139,7 @@ static gmk_channel_t *channel_new(gmk_core_t *k, const gmk_chan_cfg_t *cfg, uint
         gmk_heap_free(&k->heap, NULL, c);
         return NULL;
     }
-    for (uint64_t i = 0; i < size; i++) /* as if the lap before had been published: see gmk_chan_put */
+    for (uint64_t i = 0; i < size; i++) /* as if the lap before had been published: see release_overwritten */
         gmk_store64(&c->log[i].seq, (i - size) * GMK_TICKET + GMK_TICKET, GMK_RLX, GMK_KERNEL);
     remember_counts(k, c);
     return c;
@@ -244,7 +245,6 @@ static int mailbox_setup(gmk_core_t *k, gmk_channel_t *c, gmk_mailbox_t *m, cons
     m->delivery = gmk_delivery_of(c->handle, index);
     m->handler = cfg->handler;
     m->order = cfg->order;
-    m->sheddable = (c->flags & (GMK_CHAN_DROP_OLDEST | GMK_CHAN_DEGRADE)) != 0;
     m->pinned = cfg->pinned != 0 ? cfg->worker + 1 : 0;
     m->generation = ++k->chans->sub_gen;
     inlet_init(&m->own, m->delivery);

@@ -180,7 +180,6 @@ typedef struct gmk_front {
     uint32_t shared;       /* 1 for `outside`: several threads use it at once, it has no caches */
     gmk_a32_t depth;       /* > 0 while inside the core: a fault is then fatal */
     gmk_a32_t sample_left; /* enqueues until the next one is stamped */
-    gmk_a32_t trace_left;  /* tasks until the next one is traced */
 
     gmk_type_counts_t *types;     /* [n_types] */
     gmk_tenant_counts_t *tenants; /* [n_tenants] */
@@ -220,7 +219,7 @@ typedef struct gmk_lane {
     gmk_ctx_t ctx;
     gmk_task_t *current;         /* the running task, NULL = none */
     struct gmk_mailbox *mailbox; /* whose message it is, NULL = a direct task or a parallel delivery */
-    uint64_t started;            /* clock when it began, 0 = not timed */
+    uint64_t started;            /* clock when it began, if it is timed */
     uint64_t budget;             /* ns, 0 = none */
     uint32_t run_left;           /* tasks until the next one is timed */
     uint32_t suspended;          /* the mailbox message just run is not finished */
@@ -266,6 +265,7 @@ typedef struct gmk_worker {
     gmk_a32_t condemned; /* set by the rescuer, see watchdog.c */
     gmk_a32_t cur;       /* 1 + position of the running task, 0 = none */
     gmk_a32_t cur_type;
+    gmk_a32_t batched; /* tasks in the batch under way */
     gmk_a32_t rescued; /* 1 + first position the rescuer took, | GMK_RESCUED_NEXT; 0 = undecided */
     gmk_a64_t beats;   /* grows with every batch and gmk_over_budget */
 
@@ -371,6 +371,17 @@ typedef struct gmk_core {
     gmk_a32_t drain_slot; /* a drainer is using drain_park */
     gmk_hal_park_t drain_park;
 } gmk_core_t;
+
+/* The words of a kernel that any thread may look at while another halts it. */
+static inline gmk_a64_t *gmk_kernel_magic(const gmk_kernel_t *k)
+{
+    return (gmk_a64_t *)(uintptr_t)(const void *)&k->magic;
+}
+
+static inline gmk_a64_t *gmk_kernel_users(const gmk_kernel_t *k)
+{
+    return (gmk_a64_t *)(uintptr_t)(const void *)&k->users;
+}
 
 /* ---- counting ----------------------------------------------------------------------------- */
 

@@ -55,8 +55,8 @@ static bool to_own_handler(gmk_front_t *f, const gmk_task_t *t, const gmk_task_t
         return false;
     gmk_channel_t *c = gmk_chan_of(f->core, t->channel);
     uint32_t type = c == NULL ? 0 : gmk_load32(&c->on_error, GMK_ACQ, GMK_KERNEL);
-    if (type == 0)
-        return false;
+    if (type == 0 || gmk_load64(&f->core->types[type].fn, GMK_ACQ, GMK_KERNEL) == 0)
+        return false; /* none, or its module is gone */
     gmk_task_t direct = *r;
     direct.type = type;
     return gmk_accept(f, &direct, 1) == 1;

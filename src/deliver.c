@@ -26,6 +26,17 @@ static bool run_head(gmk_lane_t *l, gmk_mailbox_t *m, uint64_t stamp)
     return !l->suspended;
 }
 
+/* The message that waited at the head of a subscription which has ended since does not run again. */
+static bool drop_head(gmk_lane_t *l, gmk_mailbox_t *m)
+{
+    uint32_t leaving = gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL);
+    if (GMK_LIKELY(leaving == 0 || leaving == GMK_LEAVES_SOON))
+        return false;
+    m->has_head = 0;
+    drop_message(l, m, &m->head);
+    return true;
+}
+
 static void note_gap(gmk_mailbox_t *m)
 {
     uint32_t seq = m->head.seq;
@@ -54,6 +65,8 @@ static enum after run_messages(gmk_lane_t *l, gmk_mailbox_t *m, uint64_t *end)
                 continue;
             }
             note_gap(m);
+        } else if (drop_head(l, m)) {
+            continue;
         }
         if (!run_head(l, m, stamp))
             return AFTER_SUSPENDED;

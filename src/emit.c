@@ -116,12 +116,16 @@ static GMK_COLD void release_overwritten(gmk_front_t *f, const gmk_channel_t *c,
     gmk_task_payload_done(f, &t);
 }
 
+/* A message has no module of its own: it is recorded where any is at ALL, and sampled by its number. */
 static GMK_COLD void trace_emits(gmk_front_t *f, const gmk_channel_t *c, const gmk_task_t *t, uint32_t n,
                                  uint64_t ticket)
 {
-    for (uint32_t i = 0; i < n; i++)
-        gmk_trace_now(f, GMK_EV_CHAN_EMIT, t[i].type != 0 ? t[i].type : c->msg_type,
-                      gmk_delivery_chan(c->handle), gmk_ticket_number(ticket) + i);
+    for (uint32_t i = 0; i < n && !c->sys; i++) {
+        uint32_t number = gmk_ticket_number(ticket) + i;
+        if ((t[i].flags & GMK_TASK_EMIT_TRACE) != 0 || gmk_trace_sampled(f->core, number))
+            gmk_trace_now(f, GMK_EV_CHAN_EMIT, t[i].type != 0 ? t[i].type : c->msg_type,
+                          gmk_delivery_chan(c->handle), number);
+    }
 }
 
 static inline void publish(gmk_front_t *f, const gmk_channel_t *c, const gmk_task_t *t, uint32_t n,
@@ -130,7 +134,7 @@ static inline void publish(gmk_front_t *f, const gmk_channel_t *c, const gmk_tas
     gmk_msg_t *log = c->log;
     uint64_t mask = c->mask, stamp = 0;
     bool replay = c->replay != 0;
-    if (GMK_UNLIKELY(gmk_traced(f, t)) && !c->sys)
+    if (gmk_maybe_traced(f, t))
         trace_emits(f, c, t, n, ticket);
     if (GMK_LIKELY(!f->shared) && gmk_once_in(&f->sample_left, f->core->sample))
         stamp = gmk_hal_cycles();
@@ -157,7 +161,7 @@ static GMK_COLD int unheard(gmk_front_t *f, gmk_channel_t *c, const gmk_task_t *
     return (int)n;
 }
 
-/* A lossy P2P channel without room sheds its newest message: the ones at hand. */
+/* A lossy channel without room sheds its newest messages: the ones at hand. */
 static GMK_COLD int shed_newest(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
 {
     gmk_count(f, &f->counts->accepted, n);
@@ -229,7 +233,7 @@ static GMK_COLD bool make_room(gmk_front_t *f, gmk_channel_t *c, uint64_t w, uin
 /* No credit for even one message. */
 static GMK_COLD int refused(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
 {
-    if (c->mode == GMK_P2P && c->guarantee == GMK_LOSSY)
+    if (c->guarantee == GMK_LOSSY)
         return shed_newest(f, c, t, n);
     return GMK_CHAN_FULL;
 }

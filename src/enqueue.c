@@ -2,10 +2,12 @@
 #include "lq.h"
 #include "sched.h"
 
-/* One in `sample` tasks carries the time at which it was queued. */
-static inline uint64_t stamp_of(gmk_front_t *f)
+/* One in `sample` tasks carries the time at which it was queued; the kernel's own records never do. */
+static inline uint64_t stamp_of(gmk_front_t *f, const gmk_task_t *t)
 {
-    return f->shared || !gmk_once_in(&f->sample_left, f->core->sample) ? 0 : gmk_hal_cycles();
+    if (f->shared || (t->flags & GMK_TASK_INTERNAL) != 0 || !gmk_once_in(&f->sample_left, f->core->sample))
+        return 0;
+    return gmk_hal_cycles();
 }
 
 /*
@@ -84,7 +86,7 @@ static bool to_local(gmk_worker_t *w, const gmk_task_t *t, uint64_t stamp, bool 
 void gmk_enqueue_one(gmk_front_t *f, const gmk_task_t *t, uint32_t how, gmk_node_t *node)
 {
     gmk_worker_t *w = f->worker;
-    uint64_t stamp = stamp_of(f);
+    uint64_t stamp = stamp_of(f, t);
     if ((how & GMK_ENQ_YIELD) == 0) /* what comes back was traced when it left */
         gmk_trace_enqueue(f, t);
     if (w == NULL || gmk_hal_lanes() != 1 || (how & GMK_ENQ_SHARED) != 0) {
@@ -113,7 +115,7 @@ static void place_shared_batch(gmk_front_t *f, const gmk_task_t *t, uint32_t n)
             gmk_trace_enqueue(f, &t[i]);
         uint32_t done = 0;
         while (done < run) {
-            uint32_t got = gmk_rq_push(b, t + done, run - done, done == 0 ? stamp_of(f) : 0);
+            uint32_t got = gmk_rq_push(b, t + done, run - done, done == 0 ? stamp_of(f, t) : 0);
             if (got == 0)
                 break;
             done += got;

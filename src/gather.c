@@ -9,7 +9,7 @@
  */
 #include "worker.h"
 
-/* Gathers between two readings of the clock while timers are pending and tasks are short. */
+/* Tasks between two readings of the clock while timers are pending and tasks are short. */
 #define GMK_CLOCK_TASKS 64u
 
 void gmk_read_clock(gmk_worker_t *w)
@@ -175,7 +175,7 @@ uint32_t gmk_gather(gmk_worker_t *w)
     w->gathers++;
     n += from_lq(w, out, half, share);
     if (!gmk_mpsc_empty(&k->inboxes[w->index]))
-        n += from_inbox(w, out + n, at_most(quarter, max - n < quarter ? quarter : max - n));
+        n += from_inbox(w, out + n, quarter);
     if (!gmk_overflow_empty(k))
         gmk_overflow_refill(f);
     n += from_rq(w, out + n, at_most(half, GMK_BATCH_MAX - n), share);

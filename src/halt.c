@@ -4,6 +4,13 @@
 #include "det.h"
 #include "watchdog.h"
 
+/* The core of a kernel that only this thread halts; NULL when it is none. */
+static gmk_core_t *booted(const gmk_kernel_t *k)
+{
+    return k != NULL && gmk_load64(gmk_kernel_magic(k), GMK_ACQ, GMK_KERNEL) == GMK_KERNEL_MAGIC ? k->core
+                                                                                                 : NULL;
+}
+
 /* ---- drain -------------------------------------------------------------------------------- */
 
 /* The park slot of the kernel serves one drainer.  The others, and one whose wake-up came early, look this often. */
@@ -35,25 +42,33 @@ static void drain_nap(gmk_core_t *k, uint64_t left)
     gmk_hal_park_destroy(&own);
 }
 
-int gmk_drain(gmk_kernel_t *kernel, uint64_t timeout_ns)
+static int drain(gmk_core_t *k, uint64_t timeout_ns)
 {
-    gmk_core_t *k = gmk_core_of(kernel);
-    if (k == NULL)
-        return GMK_ERR_INVAL;
-    if (gmk_load32(&k->state, GMK_ACQ, GMK_KERNEL) != GMK_CORE_UP)
-        return GMK_ERR_STATE;
     uint64_t start = gmk_hal_now_ns(), spent = 0;
-    bool drained;
+    bool drained = false, up;
     (void)gmk_add32(&k->drainers, 1, GMK_ACQ_REL, GMK_KERNEL);
     gmk_fence(GMK_SEQ, GMK_KERNEL); /* pairs with the heavy fence of a worker that parks */
-    while (!(drained = is_drained(k)) && spent < timeout_ns) {
+    while ((up = gmk_load32(&k->state, GMK_ACQ, GMK_KERNEL) == GMK_CORE_UP) && !(drained = is_drained(k)) &&
+           spent < timeout_ns) {
         drain_nap(k, timeout_ns - spent);
         spent = gmk_hal_now_ns() - start;
     }
     (void)gmk_sub32(&k->drainers, 1, GMK_ACQ_REL, GMK_KERNEL);
+    if (!up)
+        return GMK_ERR_STATE;
     if (!drained && (k->flags & GMK_BOOT_QUIET) == 0)
         (void)gmk_waiter_report_cycles(k);
     return drained ? GMK_OK : GMK_ERR_TIMEOUT;
+}
+
+int gmk_drain(gmk_kernel_t *kernel, uint64_t timeout_ns)
+{
+    gmk_core_t *k = gmk_outside_begin(kernel);
+    if (k == NULL)
+        return GMK_ERR_INVAL;
+    int rc = drain(k, timeout_ns);
+    gmk_outside_end(kernel);
+    return rc;
 }
 
 /* ---- halt --------------------------------------------------------------------------------- */
@@ -172,6 +187,25 @@ static void report_counts(gmk_core_t *k, gmk_halt_report_t *r)
     r->dropped = GMK_TOTAL(k, dropped);
 }
 
+/*
+ * Nobody may come in any more: what is told from now on is that there is no kernel.  False: a call is
+ * still inside, which came in before.
+ */
+static bool close_entry(gmk_kernel_t *kernel, uint64_t timeout_ns)
+{
+    uint64_t start = gmk_hal_now_ns();
+    gmk_store64(gmk_kernel_magic(kernel), 0, GMK_SEQ, GMK_KERNEL);
+    gmk_fence(GMK_SEQ, GMK_KERNEL); /* pairs with gmk_outside_begin */
+    for (uint32_t round = 0; gmk_load64(gmk_kernel_users(kernel), GMK_ACQ, GMK_KERNEL) != 0; round++) {
+        if ((round & 63) == 63 && gmk_hal_now_ns() - start > timeout_ns) {
+            gmk_store64(gmk_kernel_magic(kernel), GMK_KERNEL_MAGIC, GMK_REL, GMK_KERNEL);
+            return false;
+        }
+        gmk_hal_relax(round);
+    }
+    return true;
+}
+
 static void release(gmk_kernel_t *kernel)
 {
     gmk_core_t *k = kernel->core;
@@ -184,7 +218,9 @@ static void release(gmk_kernel_t *kernel)
     gmk_hal_park_destroy(&k->drain_park);
     gmk_hal_lock_destroy(&k->control);
     gmk_umetrics_destroy(&k->umetrics);
-    *kernel = (gmk_kernel_t){0};
+    kernel->core = NULL;
+    kernel->arena = NULL;
+    kernel->arena_size = 0;
     gmk_hal_page_free(arena, size);
 }
 
@@ -196,33 +232,49 @@ static bool ports_attached(gmk_core_t *k)
     return false;
 }
 
+/* Ports are looked for again once nobody can attach any more: gmk_attach looks at the state last. */
+static int begin_halt(gmk_core_t *k, uint64_t timeout_ns)
+{
+    if (ports_attached(k))
+        return GMK_ERR_STATE;
+    if (gmk_load32(&k->state, GMK_ACQ, GMK_KERNEL) != GMK_CORE_UP)
+        return GMK_OK;
+    gmk_store32(&k->state, GMK_CORE_HALTING, GMK_SEQ, GMK_KERNEL);
+    gmk_fence(GMK_SEQ, GMK_KERNEL);
+    if (ports_attached(k)) {
+        gmk_store32(&k->state, GMK_CORE_UP, GMK_SEQ, GMK_KERNEL);
+        return GMK_ERR_STATE;
+    }
+    let_finish(k, timeout_ns);
+    return GMK_OK;
+}
+
 int gmk_halt_within(gmk_kernel_t *kernel, uint64_t timeout_ns, gmk_halt_report_t *report)
 {
-    gmk_core_t *k = gmk_core_of(kernel);
+    gmk_core_t *k = booted(kernel);
     gmk_halt_report_t r = {0};
     if (k == NULL)
         return GMK_ERR_INVAL;
-    if (ports_attached(k))
-        return GMK_ERR_STATE;
-    gmk_front_t *f = gmk_own_port(k, GMK_PORT_CONTROL);
     uint64_t start = gmk_hal_now_ns(), spent;
-    if (gmk_load32(&k->state, GMK_ACQ, GMK_KERNEL) == GMK_CORE_UP) {
-        gmk_store32(&k->state, GMK_CORE_HALTING, GMK_SEQ, GMK_KERNEL);
-        let_finish(k, timeout_ns);
-    }
+    int rc = begin_halt(k, timeout_ns);
+    if (rc < 0)
+        return rc;
     gmk_store32(&k->state, GMK_CORE_STOPPING, GMK_SEQ, GMK_KERNEL);
     spent = gmk_hal_now_ns() - start;
     r.zombies = stop_workers(k, spent < timeout_ns ? timeout_ns - spent : 0, &r.stuck_type);
+    gmk_front_t *f = gmk_own_port(k, GMK_PORT_CONTROL);
     if (r.zombies == 0) {
         join_all(k);
         gmk_registry_fini_all(f);
         gmk_store32(&k->state, GMK_CORE_HALTED, GMK_REL, GMK_KERNEL);
-        drop_queued(f);
     }
+    bool alone = r.zombies == 0 && close_entry(kernel, timeout_ns);
+    if (alone)
+        drop_queued(f);
     report_counts(k, &r);
     if (report != NULL)
         *report = r;
-    if (r.zombies != 0)
+    if (!alone)
         return GMK_ERR_BUSY;
     release(kernel);
     return GMK_OK;
@@ -230,6 +282,6 @@ int gmk_halt_within(gmk_kernel_t *kernel, uint64_t timeout_ns, gmk_halt_report_t
 
 int gmk_halt(gmk_kernel_t *kernel)
 {
-    gmk_core_t *k = gmk_core_of(kernel);
+    gmk_core_t *k = booted(kernel);
     return k == NULL ? GMK_ERR_INVAL : gmk_halt_within(kernel, k->halt_timeout_ns, NULL);
 }

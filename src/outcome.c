@@ -265,10 +265,12 @@ void gmk_outcome(gmk_lane_t *l, int rc)
         retry(l, t);
     else if (rc != GMK_OK)
         gmk_fail(l, t, rc < 0 ? rc : GMK_ERR_INVAL);
-    else if (verdict == GMK_VERDICT_YIELD) {
+    else {
         if (l->ctx.phase_set)
             t->meta0 = l->ctx.phase;
-        yield(l, t);
-    } else
-        wait_for_credits(l, t);
+        if (verdict == GMK_VERDICT_YIELD)
+            yield(l, t);
+        else
+            wait_for_credits(l, t);
+    }
 }

@@ -2,22 +2,46 @@
 /* port.c — attaching and detaching foreign threads. */
 #include "boot.h"
 
-int gmk_attach(gmk_kernel_t *kernel, gmk_port_t *port)
+static gmk_front_t *take_port(gmk_core_t *k)
 {
-    gmk_core_t *k = gmk_core_of(kernel);
-    if (k == NULL || port == NULL)
-        return GMK_ERR_INVAL;
-    if (gmk_load32(&k->state, GMK_ACQ, GMK_KERNEL) != GMK_CORE_UP)
-        return GMK_ERR_STATE;
     for (uint32_t i = 0; i < k->n_ports - GMK_PORTS_OWN; i++) {
         uint32_t unused = 0;
-        if (!gmk_cas32(&k->ports[i].in_use, &unused, 1, GMK_ACQ_REL, GMK_KERNEL))
-            continue;
-        port->kernel = kernel;
-        port->front = &k->ports[i];
-        return GMK_OK;
+        if (gmk_cas32(&k->ports[i].in_use, &unused, 1, GMK_ACQ_REL, GMK_KERNEL))
+            return &k->ports[i];
     }
-    return GMK_ERR_LIMIT;
+    return NULL;
+}
+
+/* Takes a port first and looks at the state then: a halt sets the state first and looks for ports then. */
+static int attach(gmk_core_t *k, gmk_front_t **out)
+{
+    if (gmk_load32(&k->state, GMK_ACQ, GMK_KERNEL) != GMK_CORE_UP)
+        return GMK_ERR_STATE;
+    gmk_front_t *f = take_port(k);
+    if (f == NULL)
+        return GMK_ERR_LIMIT;
+    gmk_fence(GMK_SEQ, GMK_KERNEL);
+    if (gmk_load32(&k->state, GMK_ACQ, GMK_KERNEL) != GMK_CORE_UP) {
+        gmk_store32(&f->in_use, 0, GMK_REL, GMK_KERNEL);
+        return GMK_ERR_STATE;
+    }
+    *out = f;
+    return GMK_OK;
+}
+
+int gmk_attach(gmk_kernel_t *kernel, gmk_port_t *port)
+{
+    gmk_core_t *k = port == NULL ? NULL : gmk_outside_begin(kernel);
+    if (k == NULL)
+        return GMK_ERR_INVAL;
+    gmk_front_t *f = NULL;
+    int rc = attach(k, &f);
+    gmk_outside_end(kernel);
+    if (rc == GMK_OK) {
+        port->kernel = kernel;
+        port->front = f;
+    }
+    return rc;
 }
 
 void gmk_detach(gmk_port_t *port)

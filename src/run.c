@@ -28,16 +28,11 @@ static void overrun(gmk_lane_t *l, const gmk_task_t *t, uint64_t ns)
         gmk_trace_now(f, GMK_EV_OVERRUN, t->type, t->type, (uint32_t)(ns / 1000));
 }
 
-static bool task_traced(gmk_lane_t *l, const gmk_type_t *ty, const gmk_task_t *t)
+static bool task_traced(const gmk_lane_t *l, const gmk_task_t *t)
 {
-    gmk_front_t *f = l->ctx.front;
-    gmk_core_t *k = f->core;
-    if ((t->flags & GMK_TASK_EMIT_TRACE) != 0)
-        return true;
-    if (gmk_load32(&ty->level, GMK_RLX, GMK_KERNEL) < GMK_TRACE_ALL ||
-        ((t->flags & GMK_TASK_CHANNEL_MSG) != 0 && gmk_delivery_chan(t->channel) < GMK_CHAN_SYS_COUNT))
-        return false;
-    return gmk_once_in(&f->trace_left, gmk_load32(&k->trace_one_in, GMK_RLX, GMK_KERNEL));
+    if ((t->flags & GMK_TASK_CHANNEL_MSG) != 0 && gmk_delivery_chan(t->channel) < GMK_CHAN_SYS_COUNT)
+        return (t->flags & GMK_TASK_EMIT_TRACE) != 0;
+    return gmk_traced(l->ctx.front, t);
 }
 
 /* The handler itself.  A fault inside comes back to the batch, not to here. */
@@ -57,16 +52,21 @@ static inline int call(gmk_lane_t *l, gmk_task_t *t, gmk_handler_fn fn)
     return rc;
 }
 
-static void begin_timed(gmk_lane_t *l, const gmk_type_t *ty, uint64_t stamp)
+/* Cycle counters of two CPUs may differ by a little: never less than nothing. */
+static void record_delay(const gmk_front_t *f, const gmk_type_t *ty, uint64_t stamp)
 {
-    gmk_front_t *f = l->ctx.front;
-    if (stamp != 0)
-        gmk_hist_record(&ty->delay[shard(f)], gmk_hal_cycles() - stamp, f->core->sample);
+    uint64_t delay = gmk_hal_cycles() - stamp;
+    gmk_hist_record(&ty->delay[shard(f)], (int64_t)delay < 0 ? 0 : delay, f->core->sample);
+}
+
+static void begin_timed(gmk_lane_t *l, const gmk_type_t *ty)
+{
     l->budget = ty->budget_ns;
     l->started = gmk_hal_now_ns();
 }
 
-static void end_timed(gmk_lane_t *l, gmk_type_t *ty, const gmk_task_t *t, bool every)
+/* weight: how many runs this one stands for, 0 = it is only learnt from. */
+static void end_timed(gmk_lane_t *l, gmk_type_t *ty, const gmk_task_t *t, uint32_t weight)
 {
     gmk_front_t *f = l->ctx.front;
     uint64_t now = gmk_hal_now_ns(), ns = now - l->started;
@@ -76,7 +76,8 @@ static void end_timed(gmk_lane_t *l, gmk_type_t *ty, const gmk_task_t *t, bool e
         f->worker->since_clock = 0;
         f->worker->shaped = 0;
     }
-    gmk_hist_record(&ty->run[shard(f)], ns, every ? 1 : f->core->sample);
+    if (weight != 0)
+        gmk_hist_record(&ty->run[shard(f)], ns, weight);
     if (l->budget != 0 && ns > l->budget)
         overrun(l, t, ns);
     l->budget = 0;
@@ -92,8 +93,8 @@ static void begin_traced(gmk_lane_t *l, const gmk_task_t *t)
 }
 
 /*
- * A run that is timed (sampled, budgeted, stamped when it was queued, the first of its type), or traced,
- * or not to happen at all.
+ * A run that is timed (sampled, budgeted, the first of its type), was stamped when it was queued, is
+ * traced, or is not to happen at all.
  */
 static GMK_COLD void run_observed(gmk_lane_t *l, gmk_task_t *t, gmk_handler_fn fn, gmk_type_t *ty,
                                   uint64_t stamp)
@@ -110,17 +111,21 @@ static GMK_COLD void run_observed(gmk_lane_t *l, gmk_task_t *t, gmk_handler_fn f
         gmk_outcome(l, GMK_ERR_POISONED);
         return;
     }
-    bool timed = special != 0 || stamp != 0 || l->run_left == l->ctx.front->core->sample;
-    bool traced = task_traced(l, ty, t);
+    uint32_t sample = l->ctx.front->core->sample, weight = l->run_left == sample ? sample : 0;
+    bool timed = special != 0 || weight != 0, traced = task_traced(l, t);
+    if ((special & GMK_TYPE_BUDGET) != 0)
+        weight = 1;
+    if (stamp != 0)
+        record_delay(l->ctx.front, ty, stamp);
     if (timed)
-        begin_timed(l, ty, stamp);
+        begin_timed(l, ty);
     if (GMK_UNLIKELY(traced))
         begin_traced(l, t);
     int rc = call(l, t, fn);
     if (GMK_UNLIKELY(traced))
         gmk_trace_now(l->ctx.front, GMK_EV_END, t->type, t->type, (uint32_t)rc);
     if (timed)
-        end_timed(l, ty, t, (special & GMK_TYPE_BUDGET) != 0);
+        end_timed(l, ty, t, weight);
     if (rc != GMK_OK || l->ctx.verdict != GMK_VERDICT_NONE || !gmk_tally(l, t))
         gmk_outcome(l, rc);
 }
@@ -169,6 +174,8 @@ static GMK_COLD void internal_task(gmk_lane_t *l, const gmk_task_t *t)
 /* How the running type shapes the batch: short ones may use the next slot, long ones come few at a time. */
 static GMK_COLD void shape(gmk_worker_t *w, uint32_t type)
 {
+    if (type == 0)
+        return; /* the kernel's own work is short, whatever came before it */
     uint32_t mean = gmk_load32(&w->front.core->types[type].mean_ns, GMK_RLX, GMK_KERNEL);
     uint32_t fit = mean == 0 ? 1 : GMK_BATCH_NS / mean;
     w->use_next = mean != 0 && mean < GMK_SHORT_NS;

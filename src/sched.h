@@ -6,8 +6,8 @@
  * nothing fails: what finds a ring full spills to a node of the task slab, which holds one for
  * every credit.
  *
- * gmk_enqueue_core is the only way into a queue.  It numbers new tasks, counts, traces, picks
- * the queue, and wakes at most one worker per call.
+ * gmk_accept numbers new tasks and counts them.  gmk_enqueue_one is the only way into a queue: it
+ * traces, picks the queue and wakes; gmk_enqueue_core is the same for several, with one wake-up.
  *
  * All functions are for ANY lane unless they say otherwise.
  */
@@ -152,12 +152,30 @@ void gmk_idle_park(gmk_worker_t *w, bool (*visible)(gmk_worker_t *w));
 
 /* ---- tracing of tasks --------------------------------------------------------------------- */
 
-/* Is this task to be traced at INFO and above?  Sampling counts here. */
-static inline bool gmk_traced(gmk_front_t *f, const gmk_task_t *t)
+/* Sampling goes by a task's number, so that all records of a task are kept, or none. */
+static inline bool gmk_trace_sampled(const gmk_core_t *k, uint32_t number)
 {
-    if (GMK_LIKELY(gmk_load32(&f->core->trace_mask, GMK_RLX, GMK_KERNEL) < GMK_TRACE_ALL))
-        return GMK_UNLIKELY((t->flags & GMK_TASK_EMIT_TRACE) != 0);
-    return true;
+    uint32_t one_in = gmk_load32(&k->trace_one_in, GMK_RLX, GMK_KERNEL);
+    return number * 0x9e3779b1u <=
+           UINT32_MAX / one_in; /* Fibonacci hashing (Knuth): numbers come in strides */
+}
+
+/* Does a level of ALL somewhere, or the task itself, ask for records of it? */
+static inline bool gmk_maybe_traced(const gmk_front_t *f, const gmk_task_t *t)
+{
+    return GMK_UNLIKELY(gmk_load32(&f->core->trace_mask, GMK_RLX, GMK_KERNEL) >= GMK_TRACE_ALL ||
+                        (t->flags & GMK_TASK_EMIT_TRACE) != 0);
+}
+
+/* A task's steps are recorded: it asks for it, or its module is at ALL and its number is sampled. */
+static inline bool gmk_traced(const gmk_front_t *f, const gmk_task_t *t)
+{
+    const gmk_core_t *k = f->core;
+    if (GMK_LIKELY(!gmk_maybe_traced(f, t)))
+        return false;
+    return (t->flags & GMK_TASK_EMIT_TRACE) != 0 ||
+           (gmk_load32(&k->types[t->type].level, GMK_RLX, GMK_KERNEL) >= GMK_TRACE_ALL &&
+            gmk_trace_sampled(k, t->seq));
 }
 
 static inline void gmk_trace_now(gmk_front_t *f, uint32_t ev, uint32_t type, uint32_t a0, uint32_t a1)
@@ -168,7 +186,8 @@ static inline void gmk_trace_now(gmk_front_t *f, uint32_t ev, uint32_t type, uin
 /* A direct task starts on its way.  Deliveries are traced when they are emitted on their channel. */
 static inline void gmk_trace_enqueue(gmk_front_t *f, const gmk_task_t *t)
 {
-    if (GMK_UNLIKELY(gmk_traced(f, t)) && (t->flags & (GMK_TASK_CHANNEL_MSG | GMK_TASK_INTERNAL)) == 0)
+    if (gmk_maybe_traced(f, t) && (t->flags & (GMK_TASK_CHANNEL_MSG | GMK_TASK_INTERNAL)) == 0 &&
+        gmk_traced(f, t))
         gmk_trace_now(f, GMK_EV_ENQUEUE, t->type, t->type, t->seq);
 }
 

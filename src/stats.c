@@ -4,12 +4,8 @@
 #include "det.h"
 #include "format.h"
 
-int gmk_stats(gmk_kernel_t *kernel, gmk_stats_t *out)
+static void figures(gmk_core_t *k, gmk_stats_t *out)
 {
-    gmk_core_t *k = gmk_core_of(kernel);
-    if (k == NULL || out == NULL)
-        return GMK_ERR_INVAL;
-    *out = (gmk_stats_t){0};
     /* Outcomes first: whatever has one was accepted before, so pending is never negative. */
     out->completed = GMK_TOTAL(k, completed);
     out->failed = GMK_TOTAL(k, failed);
@@ -44,6 +40,17 @@ int gmk_stats(gmk_kernel_t *kernel, gmk_stats_t *out)
         out->zombies += gmk_load32(&k->workers[i].state, GMK_ACQ, GMK_KERNEL) == GMK_WORKER_ZOMBIE;
     for (uint32_t i = 0; i < k->n_ports - GMK_PORTS_OWN; i++)
         out->ports += gmk_load32(&k->ports[i].in_use, GMK_ACQ, GMK_KERNEL);
+}
+
+int gmk_stats(gmk_kernel_t *kernel, gmk_stats_t *out)
+{
+    gmk_stats_t s = {0};
+    gmk_core_t *k = out == NULL ? NULL : gmk_outside_begin(kernel);
+    if (k == NULL)
+        return GMK_ERR_INVAL;
+    figures(k, &s);
+    gmk_outside_end(kernel);
+    *out = s;
     return GMK_OK;
 }
 
@@ -73,14 +80,10 @@ static void type_times(gmk_core_t *k, gmk_type_t *ty, gmk_type_stats_t *out)
     out->delay_ns_p99 = gmk_clockmap_ns(&clock, gmk_hist_quantile(ty->delay, shards, 990)) - zero;
 }
 
-int gmk_type_stats(gmk_kernel_t *kernel, uint32_t type, gmk_type_stats_t *out)
+static int type_figures(gmk_core_t *k, uint32_t type, gmk_type_stats_t *out)
 {
-    gmk_core_t *k = gmk_core_of(kernel);
-    if (k == NULL || out == NULL)
-        return GMK_ERR_INVAL;
     if (type >= k->n_types)
         return GMK_ERR_RANGE;
-    *out = (gmk_type_stats_t){0};
     gmk_hal_lock_acquire(&k->control);
     gmk_type_t *ty = &k->types[type];
     bool there = gmk_load32(&ty->taken, GMK_ACQ, GMK_KERNEL) != 0;
@@ -99,6 +102,18 @@ int gmk_type_stats(gmk_kernel_t *kernel, uint32_t type, gmk_type_stats_t *out)
     }
     gmk_hal_lock_release(&k->control);
     return there ? GMK_OK : GMK_ERR_NOTFOUND;
+}
+
+int gmk_type_stats(gmk_kernel_t *kernel, uint32_t type, gmk_type_stats_t *out)
+{
+    gmk_type_stats_t s = {0};
+    gmk_core_t *k = out == NULL ? NULL : gmk_outside_begin(kernel);
+    if (k == NULL)
+        return GMK_ERR_INVAL;
+    int rc = type_figures(k, type, &s);
+    gmk_outside_end(kernel);
+    *out = s;
+    return rc;
 }
 
 static uint64_t chan_sum(gmk_core_t *k, gmk_channel_t *c, size_t offset)
@@ -139,28 +154,32 @@ static void chan_figures(gmk_core_t *k, gmk_channel_t *c, gmk_chan_stats_t *out)
 
 int gmk_chan_stats(gmk_kernel_t *kernel, gmk_chan_t ch, gmk_chan_stats_t *out)
 {
-    gmk_core_t *k = gmk_core_of(kernel);
-    if (k == NULL || out == NULL)
+    gmk_chan_stats_t s = {0};
+    gmk_core_t *k = out == NULL ? NULL : gmk_outside_begin(kernel);
+    if (k == NULL)
         return GMK_ERR_INVAL;
-    *out = (gmk_chan_stats_t){0};
     gmk_hal_lock_acquire(&k->control);
     gmk_channel_t *c = ch.id == 0 ? NULL : gmk_chan_of(k, ch.id);
     if (c != NULL)
-        chan_figures(k, c, out);
+        chan_figures(k, c, &s);
     gmk_hal_lock_release(&k->control);
+    gmk_outside_end(kernel);
+    *out = s;
     return c == NULL ? GMK_CHAN_CLOSED : GMK_OK;
 }
 
 int gmk_mem_stats(gmk_kernel_t *kernel, gmk_mem_stats_t *out)
 {
-    gmk_core_t *k = gmk_core_of(kernel);
-    if (k == NULL || out == NULL)
+    gmk_mem_stats_t s = {0};
+    gmk_core_t *k = out == NULL ? NULL : gmk_outside_begin(kernel);
+    if (k == NULL)
         return GMK_ERR_INVAL;
-    *out = (gmk_mem_stats_t){0};
-    gmk_heap_stats(&k->heap, out);
-    out->arena_bytes = kernel->arena_size;
-    out->slab_total = gmk_slab_capacity(&k->nodes);
-    out->slab_reserved = gmk_slab_reserved(&k->nodes);
-    out->bump_bytes = k->workers[0].bump.size;
+    gmk_heap_stats(&k->heap, &s);
+    s.arena_bytes = kernel->arena_size;
+    s.slab_total = gmk_slab_capacity(&k->nodes);
+    s.slab_reserved = gmk_slab_reserved(&k->nodes);
+    s.bump_bytes = k->workers[0].bump.size;
+    gmk_outside_end(kernel);
+    *out = s;
     return GMK_OK;
 }

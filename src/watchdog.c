@@ -72,7 +72,7 @@ static bool condemn(gmk_worker_t *w, gmk_rescue_t *r)
     if (r->from != 0) {
         uint32_t running = GMK_WORKER_RUNNING; /* it may have left just now */
         (void)gmk_cas32(&w->state, &running, GMK_WORKER_ZOMBIE, GMK_ACQ_REL, GMK_KERNEL);
-        r->to = w->n;
+        r->to = gmk_load32(&w->batched, GMK_RLX, GMK_KERNEL);
         r->has_next = gmk_xchg32(&w->has_next, 0, GMK_ACQ_REL, GMK_KERNEL);
         if (r->has_next != 0)
             r->next = w->next[w->flip].task;

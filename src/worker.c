@@ -60,6 +60,7 @@ static void run_batch(void *arg)
 {
     gmk_worker_t *w = arg;
     gmk_lane_t *l = &w->lanes[0];
+    gmk_store32(&w->batched, w->n, GMK_RLX, GMK_KERNEL); /* before a position of it is announced */
     while (w->pos < w->n) {
         if (!may_run(w, w->pos))
             return;
