@@ -17,6 +17,7 @@ include mk/test.mk
 include mk/check.mk
 include mk/install.mk
 -include mk/sim.mk
+-include mk/simtest.mk
 -include mk/nvptx.mk
 -include mk/model.mk
 -include mk/bench.mk

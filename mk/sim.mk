@@ -4,7 +4,6 @@
 # top.  The program is not position-independent, so an address is the same in every replay.
 #
 #:sim           build/ggmk-sim; `build/ggmk-sim list` says what it can run
-#:              test-sim runs all scenarios, over the seeds SIM_SEEDS=1..2000
 
 ifeq ($(shell uname -m),x86_64)
 
@@ -14,10 +13,16 @@ SIM_CORE_OBJS := $(patsubst %.c,$(BUILD)/sim/%.o,$(CORE_SRCS))
 SIM_SRCS := $(sort $(wildcard hal/sim/*.c)) hal/linux/linked.c $(sort $(wildcard test/sim/*.c))
 SIM_OBJS := $(patsubst %.c,$(BUILD)/sim/%.o,$(SIM_SRCS)) $(BUILD)/sim/hal/sim/switch.o
 SIM_FLAGS := $(strip $(CC) $(filter-out -fvisibility=hidden,$(BASE_CFLAGS)) -O2 -fno-pie -fno-omit-frame-pointer \
+	-fno-optimize-sibling-calls \
 	-DGMK_HAL_SIM -DGMK_DEBUG $(EXTRA_CFLAGS))
 
+# What is checked for races: -fsanitize=thread, and our own functions for it (hal/sim/races.c).  The
+# core's look at freed memory, whether it is still as it was left, is no access of anybody's.
+SIM_CHECKED := -fsanitize=thread --param tsan-instrument-func-entry-exit=0 -include hal/sim/checked.h \
+	-fno-builtin-memcpy -fno-builtin-memset -fno-builtin-memmove -fno-builtin-memcmp
+
 ifeq ($(filter clean help,$(MAKECMDGOALS)),)
-$(eval $(call remember,$(BUILD)/sim/flags,$(SIM_FLAGS)))
+$(eval $(call remember,$(BUILD)/sim/flags,$(SIM_FLAGS) $(SIM_CHECKED)))
 $(eval $(call remember,$(BUILD)/sim/objects,$(SIM_CORE_OBJS) $(SIM_OBJS)))
 endif
 
@@ -35,18 +40,17 @@ $(BUILD)/sim/%.o: %.S $(BUILD)/sim/flags | $(BUILD)/deps/build
 
 $(BUILD)/sim/hal/%.o: DEFS = $(HOSTED_DEFS)
 $(BUILD)/sim/test/%.o: DEFS = $(HOSTED_DEFS)
+$(BUILD)/sim/test/sim/scn_%.o $(BUILD)/sim/test/sim/kernel.o: DEFS = $(HOSTED_DEFS) $(SIM_CHECKED)
+$(BUILD)/sim/src/%.o: DEFS = $(SIM_CHECKED)
+$(BUILD)/sim/src/heap_debug.o: DEFS =
 
 $(SIM_CORE): $(SIM_CORE_OBJS) $(BUILD)/sim/objects
 	$(Q)rm -f $@ && $(AR) rcs $@ $(SIM_CORE_OBJS)
 
 $(SIM): $(SIM_OBJS) $(SIM_CORE)
 	$(if $(Q),@echo "  LD $@")
-	$(Q)$(CC) -no-pie -rdynamic -o $@ $(SIM_OBJS) $(SIM_CORE) $(EXTRA_LDFLAGS)
+	$(Q)$(CC) -no-pie -o $@ $(SIM_OBJS) $(SIM_CORE) $(EXTRA_LDFLAGS)
 
 -include $(SIM_OBJS:.o=.d) $(SIM_CORE_OBJS:.o=.d)
-
-TEST_GROUPS += sim
-TESTS_sim := test/sim/sim.t
-TEST_DEPS_sim := $(SIM)
 
 endif

@@ -16,11 +16,11 @@ static _Noreturn void fault(uint32_t kind, uint64_t address, uint64_t pc)
     struct sim_guard *g = sim.current->guard;
 
     if (g == NULL)
-        sim_fail("fault: signal %u at address 0x%llx, pc 0x%llx", kind, (unsigned long long)address,
-                 (unsigned long long)pc);
+        sim_end("fault", "fault: signal %u at address 0x%llx, pc 0x%llx", kind, (unsigned long long)address,
+                (unsigned long long)pc);
     if (*g->depth != 0)
-        sim_fail("fault inside the kernel: signal %u at address 0x%llx, pc 0x%llx, depth %u", kind,
-                 (unsigned long long)address, (unsigned long long)pc, *g->depth);
+        sim_end("fault", "fault inside the kernel: signal %u at address 0x%llx, pc 0x%llx, depth %u", kind,
+                (unsigned long long)address, (unsigned long long)pc, *g->depth);
     *g->info = (gmk_fault_info_t){.kind = kind, .address = address, .pc = pc};
     siglongjmp(g->back, 1);
 }

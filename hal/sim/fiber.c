@@ -5,7 +5,7 @@
  * Stacks lie at fixed addresses, each above a page that faults, so an address on a stack is the
  * same in every replay.
  */
-#include "sim_int.h"
+#include "memory.h"
 
 #include <ggmk/error.h>
 
@@ -13,8 +13,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define STACK_BASE ((uintptr_t)0x200000000000)
-#define STACK_SLOT ((size_t)256 << 10)
 #define STACK_GUARD ((size_t)4096)
 #define STACK_POISON ((size_t)32 << 10) /* what an earlier run left here must not decide a later one */
 
@@ -28,25 +26,25 @@ uint32_t sim_team_number(const struct sim_team *team) { return (uint32_t)(team -
 struct sim_team *sim_team_at(uint32_t number)
 {
     if (number == 0 || number > SIM_MAX_FIBERS || !teams[number - 1].used)
-        sim_fail("a thread handle that names no thread");
+        sim_end("misuse", "a thread handle that names no thread");
     return &teams[number - 1];
 }
 
 bool sim_stack_of(const void *address, uint32_t *fiber, uint64_t *offset)
 {
     uintptr_t a = (uintptr_t)address;
-    if (a < STACK_BASE || a >= STACK_BASE + SIM_MAX_FIBERS * STACK_SLOT)
+    if (a < SIM_STACKS_BASE || a >= SIM_STACKS_BASE + SIM_MAX_FIBERS * SIM_STACK_SLOT)
         return false;
-    *fiber = (uint32_t)((a - STACK_BASE) / STACK_SLOT);
-    *offset = STACK_SLOT - (a - STACK_BASE) % STACK_SLOT;
+    *fiber = (uint32_t)((a - SIM_STACKS_BASE) / SIM_STACK_SLOT);
+    *offset = SIM_STACK_SLOT - (a - SIM_STACKS_BASE) % SIM_STACK_SLOT;
     return true;
 }
 
 static char *stack_top(struct sim_fiber *f)
 {
-    char *at = (char *)(STACK_BASE + f->id * STACK_SLOT);
+    char *at = (char *)(SIM_STACKS_BASE + f->id * SIM_STACK_SLOT);
     if (!f->has_stack) {
-        void *p = mmap(at, STACK_SLOT, PROT_READ | PROT_WRITE,
+        void *p = mmap(at, SIM_STACK_SLOT, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
         if (p != at || mprotect(p, STACK_GUARD, PROT_NONE) != 0) {
             fprintf(stderr, "ggmk-sim: no memory for a stack at %p\n", (void *)at);
@@ -54,7 +52,7 @@ static char *stack_top(struct sim_fiber *f)
         }
         f->has_stack = true;
     }
-    return at + STACK_SLOT;
+    return at + SIM_STACK_SLOT;
 }
 
 static void fiber_main(void)
@@ -63,12 +61,13 @@ static void fiber_main(void)
     struct sim_team *team = f->team;
 
     f->fn(f->arg);
-    (void)sim_point(SIM_EXIT, NULL);
+    (void)sim_point_from(SIM_EXIT, NULL, f->pc);
+    sim_lane_leaves(f);
     if (--team->alive == 0 && team->joiner != NULL)
         sim_make_runnable(team->joiner);
     sim_wrote(); /* its end may be what somebody spins for */
     sim_block(SIM_DONE, NULL, UINT64_MAX);
-    sim_fail("a finished fiber went on");
+    sim_end("misuse", "a finished fiber went on");
 }
 
 /* The stack as sim_switch left it: six registers, the return address, and no caller. */
@@ -94,11 +93,20 @@ static struct sim_fiber *new_fiber(struct sim_team *team, uint32_t lane, void (*
         return NULL;
     struct sim_fiber *f = &fibers[i];
     bool has_stack = f->has_stack;
-    *f = (struct sim_fiber){
-        .id = i, .team = team, .lane = lane, .fn = fn, .arg = arg, .has_stack = has_stack};
+    *f = (struct sim_fiber){.id = i,
+                            .team = team,
+                            .lane = lane,
+                            .fn = fn,
+                            .arg = arg,
+                            .has_stack = has_stack,
+                            .pc = (const void *)(uintptr_t)fn,
+                            .due = UINT64_MAX};
     set_up(f);
+    sim_strategy_fiber(f);
     if (i >= sim.n_fibers)
         sim.n_fibers = i + 1;
+    if (sim.tracked)
+        sim_clock_fiber(i);
     sim_make_runnable(f);
     return f;
 }
@@ -157,9 +165,10 @@ void sim_fibers_reset(void)
 
 int sim_thread_create(gmk_hal_thread_t *t, const char *name, uint32_t lanes, void (*fn)(void *), void *arg)
 {
-    struct sim_event *e = sim_point(SIM_SPAWN, t);
-    struct sim_team *team = sim_chance(sim.options.thread_fail) ? NULL
-                                                                : sim_team_create(name, lanes, fn, arg);
+    struct sim_entry *e = sim_point(SIM_SPAWN, t);
+    struct sim_team *team = sim_fault_comes(SIM_FAULT_THREADS, sim.options.thread_fail)
+                              ? NULL
+                              : sim_team_create(name, lanes, fn, arg);
     if (team == NULL)
         return GMK_ERR_LIMIT;
     t->team = sim_team_number(team);
@@ -175,15 +184,17 @@ int gmk_hal_thread_create(gmk_hal_thread_t *t, const char *name, uint32_t cpu, v
 
 void gmk_hal_thread_join(gmk_hal_thread_t *t)
 {
-    struct sim_event *e = sim_point(SIM_JOIN, t);
+    struct sim_entry *e = sim_point(SIM_JOIN, t);
     struct sim_team *team = sim_team_at(t->team);
 
     e->value = team->fiber[0]->id;
     if (team->joiner != NULL)
-        sim_fail("two threads join %s", team->name);
+        sim_end("misuse", "two threads join %s", team->name);
     team->joiner = sim.current;
     if (team->alive > 0)
         sim_block(SIM_ON_JOIN, team, UINT64_MAX);
+    for (uint32_t i = 0; sim.tracked && i < team->lanes; i++)
+        sim_clock_join(team->fiber[i]->id);
     sim_team_free(team);
     t->team = 0;
 }

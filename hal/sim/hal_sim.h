@@ -65,13 +65,15 @@ uint32_t gmk_hal_shuffle(uint32_t mask, uint32_t v, uint32_t from);
 uint32_t gmk_hal_coalesce(void);
 GMK_HAL_INLINE void *gmk_hal_scratch(void *worker_scratch) { return worker_scratch; }
 
-GMK_HAL_INLINE void *gmk_hal_memset(void *d, int c, size_t n) { return __builtin_memset(d, c, n); }
-GMK_HAL_INLINE void *gmk_hal_memcpy(void *d, const void *s, size_t n) { return __builtin_memcpy(d, s, n); }
-GMK_HAL_INLINE void *gmk_hal_memmove(void *d, const void *s, size_t n) { return __builtin_memmove(d, s, n); }
-GMK_HAL_INLINE int gmk_hal_memcmp(const void *a, const void *b, size_t n)
-{
-    return __builtin_memcmp(a, b, n);
-}
+/* Checked as the accesses they are, like those that the compiler makes calls of. */
+void *sim_memset(void *d, int c, size_t n);
+void *sim_memcpy(void *d, const void *s, size_t n);
+void *sim_memmove(void *d, const void *s, size_t n);
+int sim_memcmp(const void *a, const void *b, size_t n);
+GMK_HAL_INLINE void *gmk_hal_memset(void *d, int c, size_t n) { return sim_memset(d, c, n); }
+GMK_HAL_INLINE void *gmk_hal_memcpy(void *d, const void *s, size_t n) { return sim_memcpy(d, s, n); }
+GMK_HAL_INLINE void *gmk_hal_memmove(void *d, const void *s, size_t n) { return sim_memmove(d, s, n); }
+GMK_HAL_INLINE int gmk_hal_memcmp(const void *a, const void *b, size_t n) { return sim_memcmp(a, b, n); }
 
 #define GMK_HAL_ONCE(bits)                                                                                   \
     static inline uint##bits##_t gmk_hal_once##bits(const uint##bits##_t *p)                                 \

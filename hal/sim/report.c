@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* report.c — the console under simulation, and what a failed run leaves to read. */
-#include "sim_int.h"
+#include "memory.h"
 
-#include <dlfcn.h>
 #include <string.h>
 
 static char console[32 << 10];
@@ -23,7 +22,7 @@ void gmk_hal_console(const char *line)
 
 bool sim_console_has(const char *text) { return strstr(console, text) != NULL; }
 
-static const char *op_name(enum sim_op op)
+static const char *op_name(uint32_t op)
 {
 #define SIM_OP_NAME(name) #name,
     static const char *const names[] = {SIM_OPS(SIM_OP_NAME)};
@@ -46,24 +45,61 @@ static const char *state_name(enum sim_state s)
     return names[s];
 }
 
+static enum sim_space space_of(const void *p, uint32_t *owner, uint64_t *offset)
+{
+    *owner = 0;
+    *offset = 0;
+    if (p == NULL)
+        return SIM_NOWHERE;
+    if (sim_page_of(p, offset))
+        return SIM_PAGE;
+    if (sim_stack_of(p, owner, offset))
+        return SIM_STACK;
+    if (!sim_static(p))
+        return SIM_OTHER;
+    *offset = (uintptr_t)p;
+    return SIM_STATIC;
+}
+
 /* An address as something that is the same in every replay. */
+const char *sim_place(const void *p, char *text, size_t size)
+{
+    uint32_t owner;
+    uint64_t offset;
+
+    switch (space_of(p, &owner, &offset)) {
+    case SIM_NOWHERE: snprintf(text, size, "-"); break;
+    case SIM_PAGE: snprintf(text, size, "page+0x%llx", (unsigned long long)offset); break;
+    case SIM_STACK: snprintf(text, size, "stack%u-0x%llx", owner, (unsigned long long)offset); break;
+    case SIM_STATIC: sim_symbol(offset, text, size); break;
+    case SIM_OTHER: snprintf(text, size, "elsewhere"); break;
+    }
+    return text;
+}
+
 static void print_place(FILE *to, const void *p)
 {
-    uint64_t offset;
-    uint32_t fiber;
-    Dl_info info;
+    char text[96];
+    fputs(sim_place(p, text, sizeof text), to);
+}
 
-    if (p == NULL)
-        fprintf(to, "-");
-    else if (sim_page_of(p, &offset))
-        fprintf(to, "page+0x%llx", (unsigned long long)offset);
-    else if (sim_stack_of(p, &fiber, &offset))
-        fprintf(to, "stack%u-0x%llx", fiber, (unsigned long long)offset);
-    else if (dladdr(p, &info) != 0 && info.dli_sname != NULL)
-        fprintf(to, "%s+0x%llx", info.dli_sname,
-                (unsigned long long)((uintptr_t)p - (uintptr_t)info.dli_saddr));
-    else
-        fprintf(to, "%p", p);
+void sim_emit(uint64_t number)
+{
+    const struct sim_entry *e = &sim.events[number & (SIM_EVENTS - 1)];
+    const struct sim_fiber *f = sim_fiber_at(e->fiber);
+    sim_event_t out = {.number = number,
+                       .time = e->time,
+                       .fiber = e->fiber,
+                       .lane = f->lane,
+                       .name = f->team->name,
+                       .op = op_name(e->op),
+                       .value = e->value,
+                       .age = e->age,
+                       .caller = (uintptr_t)e->pc};
+    out.space = space_of(e->where, &out.owner, &out.offset);
+    sim_races_on(false);
+    sim.hook(sim.hook_arg, &out);
+    sim_races_on(true);
 }
 
 static void print_name(FILE *to, const struct sim_fiber *f)
@@ -75,12 +111,15 @@ static void print_name(FILE *to, const struct sim_fiber *f)
 
 static void print_event(FILE *to, uint64_t number)
 {
-    const struct sim_event *e = &sim.events[number & (SIM_EVENTS - 1)];
+    const struct sim_entry *e = &sim.events[number & (SIM_EVENTS - 1)];
     fprintf(to, "  %8llu  ", (unsigned long long)number);
     print_name(to, sim_fiber_at(e->fiber));
     fprintf(to, "  %s ", op_name(e->op));
     print_place(to, e->where);
-    fprintf(to, " = 0x%llx  at ", (unsigned long long)e->value);
+    fprintf(to, " = 0x%llx", (unsigned long long)e->value);
+    if (e->age != 0)
+        fprintf(to, " (%u behind)", e->age);
+    fprintf(to, "  at ");
     print_place(to, e->pc);
     fprintf(to, "\n");
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* sched.c — the heart of the simulator: who goes on, what time it is, when a run ends. */
-#include "sim_int.h"
+#include "memory.h"
 
 #include <stdarg.h>
 #include <string.h>
@@ -27,7 +27,17 @@ static uint32_t below(uint64_t *state, uint32_t n)
 
 uint32_t sim_rand(uint32_t n) { return below(&sim.random_scenario, n); }
 
+uint64_t sim_random(void) { return next_random(&sim.random); }
+
+uint32_t sim_below(uint32_t n) { return below(&sim.random, n); }
+
 bool sim_chance(uint32_t per_65536) { return per_65536 != 0 && below(&sim.random, 65536) < per_65536; }
+
+/* Drawn in any case: what is left out does not change what else comes. */
+bool sim_fault_comes(enum sim_fault fault, uint32_t per_65536)
+{
+    return sim_chance(per_65536) && (sim.setup.without & (uint32_t)fault) == 0;
+}
 
 /* ---- the set of fibers that can run -------------------------------------------------------- */
 
@@ -83,12 +93,20 @@ static void move_time(uint64_t to)
 {
     sim.now = to;
     if (sim.now > sim.options.max_time_ns)
-        sim_fail("livelock: the bound of virtual time is passed");
+        sim_end("livelock", "livelock: the bound of virtual time is passed");
     if (sim.now >= sim.next_due)
         fire_due();
 }
 
-void sim_tick(void) { move_time(sim.now + 1); }
+/* A clock read.  A jump is as likely to be of a microsecond as of a second. */
+void sim_tick(void)
+{
+    uint64_t by = 1;
+    if (sim_fault_comes(SIM_FAULT_JUMP, sim.options.clock_jump))
+        by += (uint64_t)((unsigned __int128)sim_random() * (sim.options.clock_jump_ns >> sim_below(20)) >>
+                         64);
+    move_time(sim.now + by);
+}
 
 uint64_t sim_time(void) { return sim.now; }
 
@@ -97,11 +115,28 @@ uint64_t sim_due(uint64_t timeout_ns)
     return timeout_ns > UINT64_MAX - 1 - sim.now ? UINT64_MAX : sim.now + timeout_ns;
 }
 
+/* One that waits goes on at that time at the latest. */
+void sim_due_by(struct sim_fiber *f, uint64_t due)
+{
+    if (due < f->due)
+        f->due = due;
+    if (due < sim.next_due)
+        sim.next_due = due;
+}
+
 static void end_stall(void)
 {
     struct sim_fiber *f = sim.stalled;
     sim.stalled = NULL;
     sim_make_runnable(f);
+}
+
+static _Noreturn void deadlock(void)
+{
+    char why[300];
+    if (sim_lanes_apart(why, sizeof why))
+        sim_end("lanes", "deadlock: %s", why);
+    sim_end("deadlock", "deadlock: nothing can run and nothing is due");
 }
 
 /* Nothing can run: let time pass, by growing steps where somebody spins. */
@@ -115,12 +150,12 @@ static void idle(void)
         if (sim.n_spinning == 0) {
             fire_due(); /* next_due may name one that has gone on since */
             if (sim.next_due == UINT64_MAX)
-                sim_fail("deadlock: nothing can run and nothing is due");
+                deadlock();
             move_time(sim.next_due);
             continue;
         }
         if (++sim.idle_steps > 36) /* more than an hour */
-            sim_fail("livelock: all fibers that can run only spin, and no word changes");
+            sim_end("livelock", "livelock: all fibers that can run only spin, and no word changes");
         uint64_t to = sim.now + sim.quantum;
         sim.quantum *= 2;
         move_time(to < sim.next_due ? to : sim.next_due);
@@ -141,18 +176,45 @@ void sim_wrote(void)
 
 /* ---- the choice ---------------------------------------------------------------------------- */
 
-static void go_on(void)
+static struct sim_fiber *next_by_number(void)
+{
+    for (uint32_t i = 1;; i++) {
+        struct sim_fiber *f = sim_fiber_at((sim.current->id + i) % SIM_MAX_FIBERS);
+        if (f->state == SIM_RUNNABLE)
+            return f;
+    }
+}
+
+static struct sim_fiber *imposed(const struct sim_fiber *wanted)
+{
+    bool can_run = sim.current->state == SIM_RUNNABLE;
+    uint32_t id = sim.choose(sim.choose_arg, sim.current->id, can_run, wanted->id);
+
+    if (id < SIM_MAX_FIBERS && sim_fiber_at(id)->state == SIM_RUNNABLE)
+        return sim_fiber_at(id);
+    return can_run ? sim.current : next_by_number();
+}
+
+static void go_to(struct sim_fiber *to)
 {
     struct sim_fiber *from = sim.current;
-
-    if (sim.n_runnable == 0)
-        idle();
-    struct sim_fiber *to = sim.runnable[sim.n_runnable > 1 ? below(&sim.random, sim.n_runnable) : 0];
     if (to == from)
         return;
     sim.result.switches++;
     sim.current = to;
     sim_switch(&from->sp, to->sp);
+}
+
+static void go_on(void)
+{
+    if (sim.n_runnable == 0)
+        idle();
+    struct sim_fiber *to = sim.runnable[0];
+    if (sim.setup.strategy != SIM_UNIFORM)
+        to = sim_strategy_choose();
+    else if (sim.n_runnable > 1)
+        to = sim.runnable[below(&sim.random, sim.n_runnable)];
+    go_to(sim.choose != NULL ? imposed(to) : to);
 }
 
 static void mix(uint64_t v)
@@ -161,21 +223,25 @@ static void mix(uint64_t v)
     sim.result.hash = h ^ (h >> 32);
 }
 
-static struct sim_event *record(enum sim_op op, const void *where, const void *pc)
+static struct sim_entry *record(enum sim_op op, const void *where, const void *pc)
 {
-    struct sim_event *e = &sim.events[sim.n_events++ & (SIM_EVENTS - 1)];
-    *e = (struct sim_event){.fiber = sim.current->id, .op = op, .where = where, .pc = pc};
+    if (sim.hook != NULL && sim.n_events > 0)
+        sim_emit(sim.n_events - 1); /* now complete */
+    struct sim_entry *e = &sim.events[sim.n_events++ & (SIM_EVENTS - 1)];
+    *e = (struct sim_entry){
+        .fiber = sim.current->id, .op = (uint16_t)op, .where = where, .pc = pc, .time = sim.now};
+    sim.current->pc = pc;
     mix((uint64_t)op << 32 | sim.current->id);
     return e;
 }
 
 /* A scheduling point: others may run; then the operation is recorded, and the caller does it. */
-struct sim_event *sim_point_from(enum sim_op op, const void *where, const void *pc)
+struct sim_entry *sim_point_from(enum sim_op op, const void *where, const void *pc)
 {
     if (++sim.result.steps > sim.options.max_steps)
-        sim_fail("livelock: the bound of %llu scheduling points is passed",
-                 (unsigned long long)sim.options.max_steps);
-    if (sim.next_due != UINT64_MAX && sim_chance(sim.options.early_timeout))
+        sim_end("livelock", "livelock: the bound of %llu scheduling points is passed",
+                (unsigned long long)sim.options.max_steps);
+    if (sim.next_due != UINT64_MAX && sim_fault_comes(SIM_FAULT_EARLY, sim.options.early_timeout))
         move_time(sim.next_due > sim.now ? sim.next_due : sim.now);
     if (sim.stalled != NULL && sim.result.steps >= sim.stall_end)
         end_stall();
@@ -192,12 +258,14 @@ struct sim_event *sim_point_from(enum sim_op op, const void *where, const void *
 
 void sim_after(void)
 {
-    if (sim.n_runnable > 1 && sim.stalled == NULL && sim_chance(sim.options.stall)) {
+    if (sim.n_runnable > 1 && sim.stalled == NULL && sim_fault_comes(SIM_FAULT_STALL, sim.options.stall)) {
         sim.stalled = sim.current;
         sim.stall_end = sim.result.steps + below(&sim.random, STALL_POINTS);
         sim_block(SIM_STALLED, NULL, UINT64_MAX);
     } else if (sim.n_runnable > 1 && sim_chance(16384))
         go_on();
+    else if (sim.choose != NULL)
+        go_to(imposed(sim.current));
 }
 
 /* The current fiber waits: for sim_make_runnable, or for its time. */
@@ -236,17 +304,27 @@ static _Noreturn void leave(void)
     __builtin_unreachable();
 }
 
-static void set_message(const char *format, va_list args)
+static void set_message(const char *kind, const char *format, va_list args)
 {
     sim.result.failed = true;
+    sim.result.kind = kind;
     vsnprintf(sim.result.message, sizeof sim.result.message, format, args);
+}
+
+void sim_end(const char *kind, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    set_message(kind, format, args);
+    va_end(args);
+    leave();
 }
 
 void sim_fail(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    set_message(format, args);
+    set_message("check", format, args);
     va_end(args);
     leave();
 }
@@ -274,14 +352,31 @@ static void first_fiber(void *arg)
     s->fn(s->arg);
     for (uint32_t i = 1; i < sim.n_fibers; i++)
         if (sim_fiber_at(i)->state != SIM_FREE)
-            sim_fail("thread %s was never joined", sim_fiber_at(i)->team->name);
+            sim_end("leak", "thread %s was never joined", sim_fiber_at(i)->team->name);
     if (sim_pages_in_use() != 0)
-        sim_fail("%llu bytes of pages were not given back", (unsigned long long)sim_pages_in_use());
+        sim_end("leak", "%llu bytes of pages were not given back", (unsigned long long)sim_pages_in_use());
     leave();
+}
+
+void sim_memory_mode(bool weak, bool races)
+{
+    if (sim.current != NULL && sim.n_fibers > 1)
+        sim_end("misuse", "the memory mode changes when threads have been there");
+    sim.weak = weak;
+    sim.races = races;
+    sim.tracked = weak || races;
+    if (sim.tracked) {
+        sim_clock_reset();
+        sim_words_reset();
+        sim_races_begin();
+        sim_clock_fiber(0);
+    }
+    sim_races_on(sim.current != NULL);
 }
 
 static void reset(uint64_t seed)
 {
+    sim_memory_mode(sim.setup.weak, sim.setup.races);
     sim_fibers_reset();
     sim_pages_reset();
     sim_console_reset();
@@ -295,8 +390,30 @@ static void reset(uint64_t seed)
     sim.quantum = 64;
     sim.n_events = 0;
     memset(&sim.result, 0, sizeof sim.result);
-    sim.options = (sim_options_t){
-        .max_steps = 1000000, .max_time_ns = 86400000000000u, .lanes = 1, .cpus = 2, .spurious = 2048};
+    sim.options = (sim_options_t){.max_steps = 1000000,
+                                  .max_time_ns = 86400000000000u,
+                                  .lanes = sim.setup.lanes != 0 ? sim.setup.lanes : 1,
+                                  .cpus = 2,
+                                  .spurious = 2048,
+                                  .clock_jump_ns = 1000000000u,
+                                  .stale = 16384};
+    sim_strategy_begin();
+}
+
+void sim_set_up(const sim_setup_t *setup) { sim.setup = *setup; }
+
+const sim_setup_t *sim_setup(void) { return &sim.setup; }
+
+void sim_on_choice(uint32_t (*choose)(void *, uint32_t, bool, uint32_t), void *arg)
+{
+    sim.choose = choose;
+    sim.choose_arg = arg;
+}
+
+void sim_on_event(void (*hook)(void *, const sim_event_t *), void *arg)
+{
+    sim.hook = hook;
+    sim.hook_arg = arg;
 }
 
 sim_options_t *sim_options(void) { return &sim.options; }
@@ -308,8 +425,12 @@ bool sim_run(uint64_t seed, void (*scenario)(void *), void *arg, sim_result_t *r
     sim_fault_install();
     reset(seed);
     sim.current = sim_team_create("main", 1, first_fiber, &s)->fiber[0];
+    sim_races_on(true);
     sim_switch(&sim.host_sp, sim.current->sp);
+    sim_races_on(false);
     sim.current = NULL;
+    if (sim.hook != NULL && sim.n_events > 0)
+        sim_emit(sim.n_events - 1);
     sim.result.time_ns = sim.now - 1000000000u;
     *result = sim.result;
     return !result->failed;

@@ -4,8 +4,8 @@
  *
  * A scenario is a function.  sim_run runs it as the first fiber; it starts others with
  * gmk_hal_thread_create and must join them.  The seed decides everything: which fiber goes on
- * at each scheduling point (uniformly), spurious wake-ups, failed allocations, what sim_rand
- * returns.  The same program with the same seed does the same thing, event for event.
+ * at each scheduling point, spurious wake-ups, failed allocations, what sim_rand returns.  The
+ * same program with the same seed and the same setup does the same thing, event for event.
  *
  * SCHEDULING POINTS.  Every atomic at kernel or system scope (at worker scope too when lanes > 1),
  * fence, lock, park, relax, clock read, page allocation, thread start and join, meeting of
@@ -30,6 +30,45 @@
 
 #include <stdio.h>
 
+/* ---- what is chosen before a run, whatever the scenario ------------------------------------- */
+
+enum sim_strategy {
+    SIM_UNIFORM,    /* each fiber that can run is as likely as the others */
+    SIM_PCT,        /* random priorities and few changes of them (Burckhardt et al. 2010) */
+    SIM_ROUND_ROBIN /* in turn, each for a random number of points */
+};
+
+/* Faults that a run can be had without, whatever the chances that a scenario sets. */
+enum sim_fault {
+    SIM_FAULT_SPURIOUS = 1,
+    SIM_FAULT_DELAYED = 2,
+    SIM_FAULT_EARLY = 4,
+    SIM_FAULT_JUMP = 8,
+    SIM_FAULT_STALL = 16,
+    SIM_FAULT_PAGES = 32,
+    SIM_FAULT_THREADS = 64,
+    SIM_FAULT_STALE = 128
+};
+
+typedef struct sim_setup {
+    enum sim_strategy strategy;
+    uint32_t pct_depth; /* SIM_PCT: changes of priority + 1; 0 = 3 */
+    bool weak;          /* the weak memory model; else each load reads the newest store */
+    bool races;         /* plain accesses to pages and stacks are checked */
+    uint32_t lanes;     /* what options.lanes starts as; 0 = the scenario decides */
+    uint32_t workers;   /* for scenarios to follow; 0 = the scenario decides */
+    uint32_t without;   /* set of enum sim_fault: these do not happen */
+} sim_setup_t;
+
+/* For the runs that follow.  All zero at first.  Not from a fiber. */
+void sim_set_up(const sim_setup_t *setup);
+const sim_setup_t *sim_setup(void);
+
+/* ---- what a scenario may change ------------------------------------------------------------- */
+
+/* Another memory mode than the setup's for this run.  From its first fiber, before threads and pages. */
+void sim_memory_mode(bool weak, bool races);
+
 /* Chances are in 1/65536.  A scenario may change any of it, lanes only before its first thread. */
 typedef struct sim_options {
     uint64_t max_steps;     /* default 1,000,000 */
@@ -37,23 +76,73 @@ typedef struct sim_options {
     uint32_t lanes;         /* fibers per gmk_hal_thread_create, 1 .. GMK_HAL_MAX_LANES; default 1 */
     uint32_t cpus;          /* what gmk_hal_cpu_count says; default 2 */
     uint32_t spurious;      /* a park wait returns though nobody woke it; default 2048 */
+    uint32_t delayed;       /* a wake-up takes up to 65 us of virtual time; default 0 */
     uint32_t early_timeout; /* at a point: time moves to the next timeout though fibers can run; default 0 */
+    uint32_t clock_jump;    /* at a clock read: time moves by up to clock_jump_ns; default 0 */
+    uint64_t clock_jump_ns; /* default one second */
     uint32_t stall;         /* behind an atomic: this fiber stays behind while the others go far; default 0 */
     uint32_t page_fail;     /* gmk_hal_page_alloc fails; default 0 */
     uint32_t thread_fail;   /* gmk_hal_thread_create fails; default 0 */
+    uint32_t stale;         /* weak: a load reads an older store where it may; default 16384 */
 } sim_options_t;
 
 typedef struct sim_result {
     bool failed;
-    char message[256];
+    const char *kind; /* of failure: "check" "deadlock" "livelock" "race" "freed" "outside" "fault" "misuse"
+                         "leak" "lanes"; NULL when it passed */
+    char message[512];
     uint64_t steps;    /* scheduling points */
     uint64_t switches; /* where another fiber went on */
+    uint64_t stale;    /* weak: loads that did not read the newest store */
+    uint64_t checked;  /* races: plain accesses checked */
     uint64_t time_ns;  /* virtual, from the start of the run */
     uint64_t hash;     /* of the schedule: equal means the same fibers did the same operations */
 } sim_result_t;
 
 /* Runs a scenario; true when it passed.  Not from a fiber. */
 bool sim_run(uint64_t seed, void (*scenario)(void *), void *arg, sim_result_t *result);
+
+/* ---- what happened -------------------------------------------------------------------------- */
+
+enum sim_space {
+    SIM_NOWHERE, /* the operation is on no word */
+    SIM_PAGE,    /* offset from the first page of the run; allocations lie one after the other */
+    SIM_STACK,   /* offset down from the top of the stack of fiber `owner` */
+    SIM_STATIC,  /* address in the program, which is at a fixed place */
+    SIM_OTHER    /* elsewhere in the process: no offset */
+};
+
+typedef struct sim_event {
+    uint64_t number; /* from 0; an event for each operation but some of worker scope */
+    uint64_t time;   /* virtual */
+    uint32_t fiber;  /* slots are used again; the name says whose it is now */
+    uint32_t lane;
+    const char *name; /* of the thread; valid in the hook */
+    const char *op;   /* "LOAD" "STORE" ... */
+    enum sim_space space;
+    uint32_t owner;
+    uint64_t offset;
+    uint64_t value;  /* read or written */
+    uint32_t age;    /* weak: how many stores behind the newest */
+    uint64_t caller; /* address in the program, which is at a fixed place; see sim_symbol */
+} sim_event_t;
+
+/*
+ * Every event of the runs that follow goes to hook, complete and in order; NULL = none.  The hook
+ * runs on a fiber's stack of 256 KiB and must not use the HAL.  The same source, compiler and seed give
+ * the same events, field by field.
+ */
+void sim_on_event(void (*hook)(void *arg, const sim_event_t *e), void *arg);
+
+/*
+ * At every choice between fibers, behind every atomic too, choose hears who stays behind, whether
+ * that one could go on, and whom the strategy wants; who it answers goes on.  One that cannot run
+ * is no answer: then `from` goes on, or else the next by number.  NULL = the strategy decides.
+ */
+void sim_on_choice(uint32_t (*choose)(void *arg, uint32_t from, bool can_run, uint32_t to), void *arg);
+
+/* "function+0x12" for an address in the program, or "0x401234". */
+void sim_symbol(uint64_t address, char *text, size_t size);
 
 /* Writes the last `events` events of the latest run, the state of each fiber, and the console. */
 void sim_report(FILE *to, unsigned events);

@@ -56,12 +56,14 @@ enum sim_state {
     SIM_DONE
 };
 
-struct sim_event {
+/* An event as it is kept; sim_event_t is what others see. */
+struct sim_entry {
     uint32_t fiber;
-    enum sim_op op;
+    uint16_t op, age;
     const void *where; /* the word, lock, slot, ... */
     const void *pc;    /* who called the HAL */
     uint64_t value;    /* read or written */
+    uint64_t time;
 };
 
 /* The innermost gmk_hal_guarded of a fiber. */
@@ -77,6 +79,9 @@ struct sim_fiber {
     uint32_t id, slot; /* slot: its place among the runnable ones */
     uint64_t due;      /* virtual time at which it goes on in any case; UINT64_MAX = never */
     const void *waits_on;
+    const void *pc;   /* where it used the HAL last */
+    int64_t priority; /* SIM_PCT */
+    uint32_t fresh;   /* weak: so many loads read the newest store */
     bool timed_out;
     uint64_t own_writes, seen_writes; /* for relax */
     struct sim_team *team;
@@ -106,6 +111,15 @@ struct sim_team {
     struct sim_meet meet[SIM_WARPS][SIM_WARP];
 };
 
+#define SIM_MAX_DEPTH 16u
+struct sim_strategy_state {
+    uint64_t change[SIM_MAX_DEPTH]; /* points at which a priority changes, in order */
+    uint32_t changes, changed;
+    int64_t lowest;  /* priority given out last to one that spins */
+    uint64_t length; /* of the part of the run where priorities decide */
+    uint32_t turn;   /* SIM_ROUND_ROBIN: what is left of it */
+};
+
 struct sim {
     struct sim_fiber *current;
     struct sim_fiber *runnable[SIM_MAX_FIBERS];
@@ -118,23 +132,46 @@ struct sim {
     struct sim_fiber *stalled; /* NULL = nobody */
     uint64_t stall_end;        /* in scheduling points */
     void *host_sp;
+    sim_setup_t setup;
+    bool weak, races; /* of this run */
+    bool tracked;     /* weak or races: what fibers know is kept */
+    struct sim_strategy_state strategy;
+    void (*hook)(void *, const sim_event_t *);
+    void *hook_arg;
+    uint32_t (*choose)(void *, uint32_t, bool, uint32_t);
+    void *choose_arg;
     sim_options_t options;
     sim_result_t result;
     uint64_t n_events;
-    struct sim_event events[SIM_EVENTS];
+    struct sim_entry events[SIM_EVENTS];
 };
 extern struct sim sim;
 
 /* sched.c */
-struct sim_event *sim_point_from(enum sim_op op, const void *where, const void *pc);
+struct sim_entry *sim_point_from(enum sim_op op, const void *where, const void *pc);
 #define sim_point(op, where) sim_point_from(op, where, __builtin_return_address(0))
 void sim_after(void);
 bool sim_chance(uint32_t per_65536);
+bool sim_fault_comes(enum sim_fault fault, uint32_t per_65536);
 void sim_make_runnable(struct sim_fiber *f);
 void sim_block(enum sim_state state, const void *on, uint64_t due);
 uint64_t sim_due(uint64_t timeout_ns);
+void sim_due_by(struct sim_fiber *f, uint64_t due);
 void sim_wrote(void);
 void sim_tick(void);
+uint64_t sim_random(void);
+uint32_t sim_below(uint32_t n);
+_Noreturn void sim_end(const char *kind, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* strategy.c */
+void sim_strategy_begin(void);
+void sim_strategy_fiber(struct sim_fiber *f);
+void sim_strategy_spins(struct sim_fiber *f);
+struct sim_fiber *sim_strategy_choose(void);
+
+/* lanes.c */
+bool sim_lanes_apart(char *text, size_t size);
+void sim_lane_leaves(const struct sim_fiber *f);
 
 /* fiber.c */
 struct sim_team *sim_team_create(const char *name, uint32_t lanes, void (*fn)(void *), void *arg);
@@ -146,13 +183,22 @@ struct sim_fiber *sim_fiber_at(uint32_t id);
 bool sim_stack_of(const void *address, uint32_t *fiber, uint64_t *offset);
 
 /* pages.c */
+#define SIM_STACKS_BASE ((uintptr_t)0x200000000000)
+#define SIM_STACK_SLOT ((size_t)256 << 10)
+#define SIM_STACKS_BYTES (SIM_MAX_FIBERS * SIM_STACK_SLOT)
+#define SIM_PAGES_BASE ((uintptr_t)0x210000000000)
+#define SIM_PAGES_END ((uintptr_t)0x212000000000)
 void sim_pages_reset(void);
+bool sim_page_live(uintptr_t at, size_t size);
 bool sim_page_of(const void *address, uint64_t *offset);
+bool sim_static(const void *address);
 
 /* fault.c */
 void sim_fault_install(void);
 
 /* report.c */
 void sim_console_reset(void);
+void sim_emit(uint64_t number);
+const char *sim_place(const void *p, char *text, size_t size);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* sync.c — locks and park slots of the simulation HAL; misuse ends the run. */
-#include "sim_int.h"
+#include "memory.h"
 
 #define LOCK_MAGIC 0x6c6f636bu
 #define PARK_MAGIC 0x7061726bu
@@ -8,24 +8,29 @@
 static void check_lock(const gmk_hal_lock_t *l)
 {
     if (l->magic != LOCK_MAGIC)
-        sim_fail("a lock that is not initialised, or was destroyed");
+        sim_end("misuse", "a lock that is not initialised, or was destroyed");
 }
 
-void gmk_hal_lock_init(gmk_hal_lock_t *l) { *l = (gmk_hal_lock_t){.magic = LOCK_MAGIC}; }
+void gmk_hal_lock_init(gmk_hal_lock_t *l)
+{
+    *l = (gmk_hal_lock_t){.magic = LOCK_MAGIC};
+    sim_object_clear(l);
+}
 
 void gmk_hal_lock_acquire(gmk_hal_lock_t *l)
 {
-    struct sim_event *e = sim_point(SIM_LOCK, l);
+    struct sim_entry *e = sim_point(SIM_LOCK, l);
     uint32_t me = sim.current->id + 1;
 
     check_lock(l);
     if (l->owner == me)
-        sim_fail("a lock is taken again by its owner");
+        sim_end("misuse", "a lock is taken again by its owner");
     e->value = l->owner;
     while (l->owner != 0)
         sim_block(SIM_ON_LOCK, l, UINT64_MAX);
     check_lock(l);
     l->owner = me;
+    sim_object_acquire(l);
 }
 
 void gmk_hal_lock_release(gmk_hal_lock_t *l)
@@ -33,8 +38,9 @@ void gmk_hal_lock_release(gmk_hal_lock_t *l)
     (void)sim_point(SIM_UNLOCK, l);
     check_lock(l);
     if (l->owner != sim.current->id + 1)
-        sim_fail("a lock is released by somebody who does not hold it");
+        sim_end("misuse", "a lock is released by somebody who does not hold it");
     l->owner = 0;
+    sim_object_release(l);
     for (uint32_t i = 0; i < sim.n_fibers; i++) {
         struct sim_fiber *f = sim_fiber_at(i);
         if (f->state == SIM_ON_LOCK && f->waits_on == l)
@@ -48,22 +54,26 @@ void gmk_hal_lock_destroy(gmk_hal_lock_t *l)
 {
     check_lock(l);
     if (l->owner != 0)
-        sim_fail("a lock is destroyed while it is held");
+        sim_end("misuse", "a lock is destroyed while it is held");
     l->magic = 0;
 }
 
 static void check_park(const gmk_hal_park_t *p)
 {
     if (p->magic != PARK_MAGIC)
-        sim_fail("a park slot that is not initialised, or was destroyed");
+        sim_end("misuse", "a park slot that is not initialised, or was destroyed");
 }
 
-void gmk_hal_park_init(gmk_hal_park_t *p) { *p = (gmk_hal_park_t){.magic = PARK_MAGIC}; }
+void gmk_hal_park_init(gmk_hal_park_t *p)
+{
+    *p = (gmk_hal_park_t){.magic = PARK_MAGIC};
+    sim_object_clear(p);
+}
 
 /* A spurious wake-up comes at once or after a while, in place of the wait. */
 static bool spurious(struct sim_fiber *f, gmk_hal_park_t *p)
 {
-    if (!sim_chance(sim.options.spurious))
+    if (!sim_fault_comes(SIM_FAULT_SPURIOUS, sim.options.spurious))
         return false;
     if (sim_chance(32768)) {
         p->waiter = f->id + 1;
@@ -75,12 +85,12 @@ static bool spurious(struct sim_fiber *f, gmk_hal_park_t *p)
 
 bool gmk_hal_park_wait(gmk_hal_park_t *p, uint64_t timeout_ns)
 {
-    struct sim_event *e = sim_point(SIM_PARK, p);
+    struct sim_entry *e = sim_point(SIM_PARK, p);
     struct sim_fiber *f = sim.current;
 
     check_park(p);
     if (p->waiter != 0)
-        sim_fail("two threads wait on one park slot");
+        sim_end("misuse", "two threads wait on one park slot");
     e->value = p->token;
     bool woken = p->token != 0 || (timeout_ns != 0 && spurious(f, p));
     if (!woken && timeout_ns != 0) {
@@ -92,18 +102,30 @@ bool gmk_hal_park_wait(gmk_hal_park_t *p, uint64_t timeout_ns)
         e->value = woken = p->token != 0;
     }
     p->token = 0;
+    if (woken)
+        sim_object_acquire(p);
     return woken;
+}
+
+/* At once, or after a time of which the token is already a witness. */
+static void rouse(struct sim_fiber *f)
+{
+    if (!sim_fault_comes(SIM_FAULT_DELAYED, sim.options.delayed))
+        sim_make_runnable(f);
+    else
+        sim_due_by(f, sim_due(1 + sim_below(65536)));
 }
 
 void gmk_hal_park_wake(gmk_hal_park_t *p)
 {
-    struct sim_event *e = sim_point(SIM_WAKE, p);
+    struct sim_entry *e = sim_point(SIM_WAKE, p);
 
     check_park(p);
     e->value = p->waiter;
     p->token = 1;
+    sim_object_release(p);
     if (p->waiter != 0 && sim_fiber_at(p->waiter - 1)->state == SIM_ON_PARK)
-        sim_make_runnable(sim_fiber_at(p->waiter - 1));
+        rouse(sim_fiber_at(p->waiter - 1));
     sim_wrote();
     sim_after();
 }
@@ -112,6 +134,6 @@ void gmk_hal_park_destroy(gmk_hal_park_t *p)
 {
     check_park(p);
     if (p->waiter != 0)
-        sim_fail("a park slot is destroyed while somebody waits on it");
+        sim_end("misuse", "a park slot is destroyed while somebody waits on it");
     p->magic = 0;
 }

@@ -3,8 +3,12 @@
  * kernel.h — what a scenario needs around a kernel: boot a small one with a table of handlers,
  * wait until it is drained, and leave only when every delivery has its one outcome and the memory is back.
  *
- * One operating-system thread runs everything and fibers change places at scheduling points only, so
- * what handlers note down is plain memory.
+ * What handlers note down is plain memory where the kernel orders it: within an ordered subscription,
+ * from who hands over to who gets, from what ran to who drained.  Everything else is counted with
+ * scn_add and its like.  So whoever breaks the kernel's order makes a race here.
+ *
+ * LANES.  scn_cfg gives every worker as many lanes as the run was asked for.  What cannot be had with
+ * more than one (containment of faults, the watchdog) calls scn_one_lane first.
  */
 #ifndef GGMK_SIM_KERNEL_H
 #define GGMK_SIM_KERNEL_H
@@ -12,6 +16,9 @@
 #include "scenarios.h"
 
 #include <ggmk.h>
+
+#include "boot.h"
+#include "channel.h"
 
 #define SCN_S UINT64_C(1000000000)
 #define SCN_LEN(a) ((uint32_t)(sizeof(a) / sizeof((a)[0])))
@@ -23,13 +30,25 @@ typedef struct scn {
     gmk_mem_stats_t begin; /* see scn_mark */
 } scn_t;
 
-static inline uint32_t scn_workers(void) { return 1 + sim_rand(3); }
+/* As many workers as the run was asked for, or least to most. */
+static inline uint32_t scn_workers_of(uint32_t least, uint32_t most)
+{
+    uint32_t any = least + sim_rand(most - least + 1);
+    return sim_setup()->workers != 0 ? sim_setup()->workers : any;
+}
+
+static inline uint32_t scn_workers(void) { return scn_workers_of(1, 3); }
+
+/* Before scn_cfg: this scenario needs workers of one lane. */
+static inline void scn_one_lane(void) { sim_options()->lanes = 1; }
 
 /* Small queues, so that they fill; no watchdog; workers spin before they park with some seeds only. */
 static inline gmk_boot_cfg_t scn_cfg(uint32_t workers)
 {
-    sim_options()->max_steps = 200000;
-    sim_options()->stall = sim_rand(2) == 0 ? 0 : 32;
+    static const uint32_t stalls[] = {0, 32, 500};
+    uint32_t lanes = sim_options()->lanes;
+    sim_options()->max_steps = 300000u + 50000u * lanes;
+    sim_options()->stall = stalls[sim_rand(SCN_LEN(stalls))];
     return (gmk_boot_cfg_t){.arena_size = (uint64_t)3 << 20,
                             .n_workers = workers,
                             .n_types = 16,
@@ -45,8 +64,25 @@ static inline gmk_boot_cfg_t scn_cfg(uint32_t workers)
                             .flags = GMK_BOOT_QUIET | GMK_BOOT_NO_WATCHDOG};
 }
 
+/* Waits until nothing is left to reap: a mailbox goes a little later than gmk_wait_closed says. */
+static inline void scn_settle(scn_t *s)
+{
+    gmk_core_t *k = s->k.core;
+    for (bool left = true; left;) {
+        gmk_hal_lock_acquire(&k->control);
+        left = k->chans->leaving != NULL || k->chans->dying != NULL;
+        gmk_hal_lock_release(&k->control);
+        if (left)
+            sim_sleep(GMK_REAP_NS);
+    }
+}
+
 /* What is in use now is what has to be in use in the end. */
-static inline void scn_mark(scn_t *s) { sim_check(gmk_mem_stats(&s->k, &s->begin) == GMK_OK); }
+static inline void scn_mark(scn_t *s)
+{
+    scn_settle(s);
+    sim_check(gmk_mem_stats(&s->k, &s->begin) == GMK_OK);
+}
 
 static inline void scn_boot(scn_t *s, gmk_boot_cfg_t cfg, const gmk_handler_reg_t *handlers, uint32_t n)
 {
@@ -83,6 +119,28 @@ static inline void scn_conserved(scn_t *s, uint64_t later)
               (unsigned)st.pending, (unsigned)st.waiting);
 }
 
+/*
+ * Nobody holds a task credit or a task node: workers gave back what they had before they parked or ended,
+ * ports when they were detached.  Only the kernel's own ports keep some.
+ */
+static inline void scn_credits_back(scn_t *s)
+{
+    gmk_core_t *k = s->k.core;
+    uint64_t credits = gmk_load64(&k->credits, GMK_RLX, GMK_KERNEL);
+    uint32_t nodes = gmk_slab_free_count(&k->nodes), own = k->n_fronts - 1 - GMK_PORTS_OWN;
+    for (uint32_t i = 0; i < k->n_fronts; i++) {
+        uint64_t kept = gmk_load64(&k->fronts[i]->credits, GMK_RLX, GMK_WORKER);
+        uint32_t cached = gmk_slab_cache_count(&k->fronts[i]->nodes);
+        sim_check((kept == 0 && cached == 0) || i >= own, "front %u kept %u credits and %u nodes", i,
+                  (unsigned)kept, cached);
+        credits += kept;
+        nodes += cached;
+    }
+    sim_check(credits == k->task_max, "%u of %u task credits", (unsigned)credits, k->task_max);
+    sim_check(nodes == gmk_slab_capacity(&k->nodes), "%u of %u task nodes", nodes,
+              gmk_slab_capacity(&k->nodes));
+}
+
 static inline void scn_memory_back(scn_t *s)
 {
     gmk_mem_stats_t m;
@@ -93,6 +151,7 @@ static inline void scn_memory_back(scn_t *s)
               (int)(m.objects_live - s->begin.objects_live));
     sim_check(m.slab_reserved == s->begin.slab_reserved);
     sim_check(m.bad_frees == s->begin.bad_frees);
+    sim_check(!sim_console_has("heap: "));
 }
 
 static inline void scn_halt(scn_t *s)
@@ -104,8 +163,10 @@ static inline void scn_halt(scn_t *s)
 /* Drains, checks and halts. */
 static inline void scn_end(scn_t *s)
 {
+    scn_settle(s);
     scn_drain(s);
     scn_conserved(s, 0);
+    scn_credits_back(s);
     scn_memory_back(s);
     scn_halt(s);
 }
@@ -162,6 +223,21 @@ static inline void scn_close(gmk_ctx_t *c, gmk_chan_t ch)
     sim_check(rc == GMK_OK, "close %d", rc);
     rc = gmk_wait_closed(c, ch, GMK_HAL_FOREVER);
     sim_check(rc == GMK_OK, "wait_closed %d", rc);
+}
+
+/*
+ * Parallel subscriptions add to the pool of task nodes, which keeps what it has: whoever looks at the
+ * memory in the end makes it grow before.
+ */
+static inline void scn_warm_up(scn_t *s, gmk_ctx_t *c, uint32_t handler, uint32_t slots, uint32_t subs)
+{
+    gmk_chan_t ch = scn_open(c, (gmk_chan_cfg_t){.name = "t.warm", .slots = slots, .mode = GMK_FANOUT});
+    for (uint32_t i = 0; i < subs; i++)
+        (void)scn_sub(c, ch, (gmk_sub_cfg_t){.handler = handler, .order = GMK_PARALLEL});
+    scn_close(c, ch);
+    scn_mark(s);
+    int rc = gmk_drain(&s->k, 10 * SCN_S);
+    sim_check(rc == GMK_OK, "drain %d", rc);
 }
 
 /* ---- a gate that handlers wait at ---------------------------------------------------------- */

@@ -33,10 +33,48 @@
     X(lanes, NULL, "lanes meet at barriers, ballots and shuffles")                                           \
     X(lanes_diverge, "deadlock", "a lane that misses a meeting")                                             \
     X(coalesce, NULL, "lanes that are active together elect one to act for all")                             \
-    X(spsc, NULL, "every item through a ring once, in order")                                                \
-    X(mpmc, NULL, "every item through a ring once, each producer's in order")                                \
+    X(mp, NULL, "weak: message passing by release and acquire, and by fences")                               \
+    X(mp_no_release, "the message is not there", "weak: without release")                                    \
+    X(mp_no_acquire, "the message is not there", "weak: without acquire")                                    \
+    X(mp_narrow, "the message is not there", "weak: a release of worker scope, between workers")             \
+    X(mp_passed_on, NULL, "weak: a read-modify-write, or a later store, carries on what was released")       \
+    X(mp_broken_off, "the message is not there", "weak: a store does not")                                   \
+    X(sb, NULL, "weak: store buffering is forbidden between sequentially consistent fences")                 \
+    X(sb_asym, NULL, "weak: and between a light and a heavy one")                                            \
+    X(sb_no_fence, "both stores were buffered", "weak: without fences")                                      \
+    X(sb_one_fence, "both stores were buffered", "weak: with one")                                           \
+    X(sb_weak_fence, "both stores were buffered", "weak: with fences that only acquire and release")         \
+    X(sb_light, "both stores were buffered", "weak: with two light ones")                                    \
+    X(coherence, NULL, "weak: nobody reads an older store than before, and additions are not lost")          \
+    X(arrives, NULL, "weak: who waits for a store sees it")                                                  \
+    X(no_race, NULL, "a plain word is passed by release and acquire")                                        \
+    X(no_race_apart, NULL, "neighbours are written at once")                                                 \
+    X(no_race_locked, NULL, "a plain word under a lock")                                                     \
+    X(no_race_lanes, NULL, "lanes meet between their accesses")                                              \
+    X(race, "race on", "a plain word is passed without release")                                             \
+    X(race_copy, "race on", "a byte is written while it is copied over")                                     \
+    X(race_atomic, "race on", "a word is cleared while it is read as an atomic")                             \
+    X(race_narrow, "race on", "an atomic of worker scope, used by another worker")                           \
+    X(race_lanes, "race on", "lanes that do not meet between their accesses")                                \
+    X(lanes_apart, "waits at another", "one lane at a warp barrier, the others at a block barrier")          \
+    X(freed, "freed memory", "memory is read that was freed")                                                \
+    X(freed_atomic, "freed memory", "an atomic is read in memory that was freed")                            \
+    X(used_again, NULL, "memory that was freed is written and used again")                                   \
+    X(outside, "outside the arena", "a byte behind the pages is read")                                       \
+    X(spsc, NULL, "push and pop: every item through a ring once, in order")                                  \
+    X(spsc_n, NULL, "push_n and pop_n: the same")                                                            \
+    X(spsc_mixed, NULL, "each of the one calls against each of the others")                                  \
+    X(mpmc, NULL, "push and pop: every item once, each producer's in order")                                 \
+    X(mpmc_n, NULL, "push_n and pop_n: the same")                                                            \
+    X(mpmc_mixed, NULL, "three producers, two consumers, each pair of calls")                                \
     X(mpsc, NULL, "every node through a queue once, each producer's in order")                               \
-    X(local, NULL, "every task out of a local queue once, thieves or owner")
+    X(local, NULL, "every task out of a local queue once, thieves or owner")                                 \
+    X(slab_list, NULL, "few objects of a slab: each has one owner at a time")                                \
+    X(slab_cache, NULL, "objects of a slab through caches: allocated here, freed there, flushed")            \
+    X(heap_cache, NULL, "blocks through caches: allocated here, freed there, flushed")                       \
+    X(heap_spans, NULL, "spans change classes and become runs, until there are none")                        \
+    X(payload, NULL, "counted payloads: the last who lets go frees")                                         \
+    X(bump, NULL, "the lanes of a worker take scratch memory at once")
 
 /* Scenarios around a whole kernel: longer, so they run over fewer seeds. */
 #define SIM_KERNEL_SCENARIOS(X)                                                                              \
@@ -52,14 +90,23 @@
     X(lossy, NULL, "lossy channels shed, newest or oldest, and report it")                                   \
     X(waiters, NULL, "handlers wait for credits, through two channels")                                      \
     X(emit_wait, NULL, "ports wait for credits, and time out")                                               \
+    X(refs, NULL, "references on payloads, across three subscribers")                                        \
+    X(pinned, NULL, "messages for one worker only wake that worker")                                         \
     X(replay, NULL, "late subscribers read what is kept; payloads live as long")                             \
     X(degrade, NULL, "a slow subscriber loses messages and is told")                                         \
     X(churn, NULL, "channels and subscriptions end under fire")                                              \
+    X(grace_sub, NULL, "memory of a mailbox that ended is left alone as long as somebody holds it")          \
+    X(grace_chan, NULL, "memory of a channel that ended is left alone as long as somebody holds it")         \
     X(takeover, NULL, "one subscriber after the other, in order")                                            \
     X(modules, NULL, "a module is loaded and unloaded under fire")                                           \
     X(faults, NULL, "handlers crash, and nobody else notices")                                               \
     X(watchdog, NULL, "workers hang and are replaced; every task still runs once")                           \
     X(halt_loaded, NULL, "a halt accounts for all that is left")                                             \
+    X(halt_calls, NULL, "calls from outside while the kernel halts, and ports that keep it from halting")    \
+    X(ports, NULL, "more threads than ports; what a port kept comes back with it")                           \
+    X(zombie, NULL, "a worker is stuck: all else runs; it comes back, or the halt says who it is")           \
+    X(crash_inside, "fault inside the kernel", "a fault inside the core ends the kernel")                    \
+    X(boot_fails, NULL, "a boot that fails at any step leaves nothing behind")                               \
     X(exchange, NULL, "blocks and payloads allocated here and freed there")                                  \
     X(deterministic, NULL, "one hash, whatever the schedule and the number of workers")                      \
     X(wide, NULL, "workers of four lanes: scalar, warp and block tasks")                                     \
@@ -70,12 +117,19 @@ SIM_SCENARIOS(SIM_DECLARE)
 SIM_KERNEL_SCENARIOS(SIM_DECLARE)
 #undef SIM_DECLARE
 
-/* Starts n threads fn(&args[i]) and joins them. */
+/* ---- counters that several fibers add to; they order nothing -------------------------------- */
+
+/* Returns what was there. */
+static inline uint32_t scn_add(gmk_a32_t *c, uint32_t n) { return gmk_add32(c, n, GMK_RLX, GMK_KERNEL); }
+static inline uint32_t scn_inc(gmk_a32_t *c) { return scn_add(c, 1); }
+static inline uint32_t scn_get(const gmk_a32_t *c) { return gmk_load32(c, GMK_RLX, GMK_KERNEL); }
+
+/* Starts n threads fn(&args[i]), of one lane each, and joins them. */
 static inline void scn_together(uint32_t n, void (*fn)(void *), void *args, size_t size)
 {
     gmk_hal_thread_t t[16];
     for (uint32_t i = 0; i < n; i++)
-        sim_check(gmk_hal_thread_create(&t[i], "worker", UINT32_MAX, fn, (char *)args + i * size) == 0);
+        sim_check(sim_thread_create(&t[i], "worker", 1, fn, (char *)args + i * size) == 0);
     for (uint32_t i = 0; i < n; i++)
         gmk_hal_thread_join(&t[i]);
 }

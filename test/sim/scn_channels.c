@@ -87,7 +87,8 @@ static void in_order(struct order *o, gmk_ctx_t *c)
         o->begun = true;
     }
     sim_check(emitter < EMITTERS && (uint32_t)c->task->meta0 == o->next[emitter]);
-    sim_yield();
+    for (uint32_t i = sim_rand(8) == 0 ? 60 : 1; i > 0; i--)
+        sim_yield(); /* a second runner has time to come */
 }
 
 static int finish(struct order *o, const gmk_ctx_t *c)
@@ -138,9 +139,8 @@ void scn_mailbox(void *arg)
 /* ---- priority ------------------------------------------------------------------------------ */
 
 static struct {
-    gmk_a32_t open, inside;
-    uint32_t direct, before; /* direct tasks run; of these before the message of priority 0 */
-    uint32_t messages;
+    gmk_a32_t open, inside, direct; /* direct: tasks run */
+    uint32_t messages, before;      /* before: direct tasks before the message of priority 0 */
 } boost;
 
 static int boost_hold(gmk_ctx_t *c)
@@ -154,14 +154,14 @@ static int boost_hold(gmk_ctx_t *c)
 static int boost_direct(gmk_ctx_t *c)
 {
     (void)c;
-    boost.direct++;
+    (void)scn_inc(&boost.direct);
     return GMK_OK;
 }
 
 static int boost_message(gmk_ctx_t *c)
 {
     sim_check(c->task->meta0 == boost.messages++);
-    boost.before = boost.direct;
+    boost.before = scn_get(&boost.direct);
     return GMK_OK;
 }
 
@@ -207,7 +207,7 @@ static struct {
     uint32_t pin;
     uint64_t log[2][EMITTERS * MESSAGES]; /* what the two ordered ones saw */
     uint8_t seen[EMITTERS * MESSAGES];    /* by the parallel one */
-    uint32_t parallel;
+    gmk_a32_t parallel;
 } fan;
 
 static int fan_ordered(gmk_ctx_t *c)
@@ -233,18 +233,8 @@ static int fan_parallel(gmk_ctx_t *c)
         return GMK_RETRY;
     uint32_t i = (uint32_t)(c->task->meta0 >> 32) * MESSAGES + (uint32_t)c->task->meta0;
     sim_check(i < EMITTERS * MESSAGES && fan.seen[i]++ == 0, "message %u twice", i);
-    fan.parallel++;
+    (void)scn_inc(&fan.parallel);
     return GMK_OK;
-}
-
-/* The first parallel subscription adds to the pool of task nodes; the pool keeps it for the next. */
-static void warm_up(scn_t *s, gmk_ctx_t *c)
-{
-    gmk_chan_t ch = scn_open(c, (gmk_chan_cfg_t){.name = "t.warm", .slots = 10});
-    (void)scn_sub(c, ch, (gmk_sub_cfg_t){.handler = 3, .order = GMK_PARALLEL});
-    scn_close(c, ch);
-    scn_drain(s);
-    scn_mark(s);
 }
 
 void scn_fanout(void *arg)
@@ -259,7 +249,7 @@ void scn_fanout(void *arg)
     fan.pin = sim_rand(workers);
     SCN_BOOT(&s, scn_cfg(workers), handlers);
     gmk_ctx_t *c = scn_attach(&s, &port);
-    warm_up(&s, c);
+    scn_warm_up(&s, c, 3, 10, 1);
     gmk_chan_t ch = scn_open(c,
                              (gmk_chan_cfg_t){.name = "t.fan", .mode = GMK_FANOUT, .slots = 2 + sim_rand(8)});
     (void)scn_sub(c, ch, (gmk_sub_cfg_t){.handler = 1});
@@ -268,8 +258,8 @@ void scn_fanout(void *arg)
     emit_all(&s, ch, 2);
     scn_drain(&s);
     sim_check(fan.ordered.ran == 2 * MESSAGES && fan.pinned.ran == 2 * MESSAGES &&
-                  fan.parallel == 2 * MESSAGES,
-              "%u %u %u", fan.ordered.ran, fan.pinned.ran, fan.parallel);
+                  scn_get(&fan.parallel) == 2 * MESSAGES,
+              "%u %u %u", fan.ordered.ran, fan.pinned.ran, scn_get(&fan.parallel));
     sim_check(memcmp(fan.log[0], fan.log[1], sizeof fan.log[0]) == 0, "two orders");
     sim_check(scn_stats(&s).accepted == 3 * 2 * MESSAGES);
     scn_close(c, ch);
@@ -496,7 +486,7 @@ static struct {
         uint32_t from, next, ran;
         bool begun;
     } sub[3];
-    uint32_t emitted;
+    gmk_a32_t emitted;
 } replay;
 
 /* The payload of message i is this, for as long as somebody may read it. */
@@ -547,8 +537,10 @@ static void join_replay(void *arg)
     gmk_ctx_t *c = scn_attach(&replay.s, &port);
     for (uint32_t i = sim_rand(10); i > 0; i--)
         scn_pause();
+    for (bool late = sim_rand(3) == 0; late && scn_get(&replay.emitted) != REPLAYED;)
+        sim_sleep(200); /* the last message may just be on its way */
     for (int rc = GMK_ERR_RANGE; rc != GMK_OK;) {
-        uint32_t back = sim_rand(6), now = replay.emitted;
+        uint32_t back = sim_rand(6), now = scn_get(&replay.emitted);
         gmk_sub_cfg_t cfg = {.handler = 1 + who, .replay_from = 1, .from = now > back ? now - back : 0};
         gmk_sub_t sub;
         replay.sub[who].from = replay.sub[who].next = cfg.from;
@@ -570,7 +562,7 @@ static void emit_replay(void *arg)
     for (uint32_t i = 0; i < REPLAYED; i++) {
         gmk_task_t t = with_payload(c, i);
         emit_sure(c, replay.ch, &t);
-        replay.emitted = i + 1;
+        (void)scn_inc(&replay.emitted);
         scn_pause();
     }
     gmk_detach(&port);

@@ -12,11 +12,17 @@
 
 static struct {
     scn_t s;
-    gmk_chan_t ch;
-    uint32_t mode, round, emitters_left;
+    uint32_t mode;
+    gmk_a64_t now;         /* round << 32 | id of its channel */
     bool gone[ROUNDS + 1]; /* the channel of this round is closed and reclaimed */
-    uint32_t emitted, handled, refused;
+    gmk_a32_t emitted, handled;
 } churn;
+
+static uint32_t churn_round(void) { return (uint32_t)(gmk_load64(&churn.now, GMK_ACQ, GMK_KERNEL) >> 32); }
+static gmk_chan_t churn_chan(void)
+{
+    return (gmk_chan_t){(uint32_t)gmk_load64(&churn.now, GMK_ACQ, GMK_KERNEL)};
+}
 
 /* meta1: the round in which the message was emitted. */
 static int churn_run(gmk_ctx_t *c)
@@ -30,7 +36,7 @@ static int churn_run(gmk_ctx_t *c)
         return gmk_yield(c);
     if (sim_rand(8) == 0 && c->task->retry_count < 2)
         return GMK_RETRY;
-    churn.handled++;
+    (void)scn_inc(&churn.handled);
     return GMK_OK;
 }
 
@@ -47,17 +53,16 @@ static void fire(void *arg)
         t.flags |= GMK_TASK_PAYLOAD_RC;
         t.payload_ptr = (uint64_t)(uintptr_t)p;
         t.payload_len = sizeof *p;
-        t.meta1 = churn.round;
-        int rc = gmk_chan_emit(c, churn.ch, &t);
+        uint64_t now = gmk_load64(&churn.now, GMK_ACQ, GMK_KERNEL);
+        t.meta1 = now >> 32;
+        int rc = gmk_chan_emit(c, (gmk_chan_t){(uint32_t)now}, &t);
         sim_check(rc == GMK_OK || rc == GMK_CHAN_FULL || rc == GMK_CHAN_CLOSED, "emit %d", rc);
-        churn.emitted += rc == GMK_OK;
-        churn.refused += rc != GMK_OK;
+        (void)scn_add(&churn.emitted, rc == GMK_OK);
         if (rc != GMK_OK)
             sim_check(gmk_payload_release(c, p) == GMK_OK);
         scn_pause();
     }
     gmk_detach(&port);
-    churn.emitters_left--;
 }
 
 static gmk_sub_cfg_t some_sub(void)
@@ -67,8 +72,9 @@ static gmk_sub_cfg_t some_sub(void)
 
 static void open_round(gmk_ctx_t *c)
 {
-    churn.round++;
-    churn.ch = scn_open(c, (gmk_chan_cfg_t){.name = "t.churn", .mode = churn.mode, .slots = 4 + sim_rand(8)});
+    gmk_chan_cfg_t cfg = {.name = "t.churn", .mode = churn.mode, .slots = 4 + sim_rand(8)};
+    gmk_chan_t ch = scn_open(c, cfg);
+    gmk_store64(&churn.now, (uint64_t)(churn_round() + 1) << 32 | ch.id, GMK_REL, GMK_KERNEL);
 }
 
 /* Closes and opens again, or lets subscriptions come and go. */
@@ -78,9 +84,9 @@ static void come_and_go(void *arg)
     gmk_ctx_t *c = scn_attach(&churn.s, &port);
     (void)arg;
     for (uint32_t i = 1; i < ROUNDS; i++) {
-        gmk_sub_t sub = scn_sub(c, churn.ch, some_sub()), more = {0};
+        gmk_sub_t sub = scn_sub(c, churn_chan(), some_sub()), more = {0};
         if (churn.mode == GMK_FANOUT && sim_rand(2) == 0)
-            more = scn_sub(c, churn.ch, some_sub());
+            more = scn_sub(c, churn_chan(), some_sub());
         for (uint32_t j = sim_rand(12); j > 0; j--)
             scn_pause();
         if (sim_rand(2) == 0) {
@@ -89,8 +95,8 @@ static void come_and_go(void *arg)
             if (more.id != 0)
                 sim_check(gmk_chan_unsub(c, more) == GMK_OK);
         } else {
-            uint32_t round = churn.round;
-            scn_close(c, churn.ch);
+            uint32_t round = churn_round();
+            scn_close(c, churn_chan());
             churn.gone[round] = true;
             open_round(c);
         }
@@ -107,16 +113,6 @@ static void churn_role(void *arg)
         fire(arg);
 }
 
-static void warm_up(scn_t *s, gmk_ctx_t *c)
-{
-    gmk_chan_t ch = scn_open(c, (gmk_chan_cfg_t){.name = "t.warm", .slots = 12, .mode = GMK_FANOUT});
-    for (uint32_t i = 0; i < 2 * ROUNDS; i++)
-        (void)scn_sub(c, ch, (gmk_sub_cfg_t){.handler = 1, .order = GMK_PARALLEL});
-    scn_close(c, ch);
-    scn_drain(s);
-    scn_mark(s);
-}
-
 void scn_churn(void *arg)
 {
     static const gmk_handler_reg_t handlers[] = {{.type = 1, .fn = churn_run}, SCN_LETTER_HANDLER};
@@ -129,19 +125,20 @@ void scn_churn(void *arg)
     SCN_BOOT(&churn.s, scn_cfg(scn_workers()), handlers);
     gmk_ctx_t *c = scn_attach(&churn.s, &port);
     scn_hear(&churn.s, c);
-    warm_up(&churn.s, c);
+    scn_warm_up(&churn.s, c, 1, 12, 2 * ROUNDS);
     open_round(c);
     sim_options()->early_timeout = early;
     scn_together(3, churn_role, roles, sizeof roles[0]);
     sim_options()->early_timeout = 0;
-    scn_close(c, churn.ch);
+    scn_close(c, churn_chan());
     scn_drain(&churn.s);
     gmk_stats_t st = scn_stats(&churn.s);
-    sim_check(st.completed >= churn.handled && scn_letters.closed == st.dropped, "%u letters, %u dropped",
+    uint32_t handled = scn_get(&churn.handled), emitted = scn_get(&churn.emitted);
+    sim_check(st.completed >= handled && scn_letters.closed == st.dropped, "%u letters, %u dropped",
               scn_letters.closed, (unsigned)st.dropped);
     if (churn.mode == GMK_P2P)
-        sim_check(churn.emitted == churn.handled + scn_letters.closed, "%u emitted, %u handled, %u closed",
-                  churn.emitted, churn.handled, scn_letters.closed);
+        sim_check(emitted == handled + scn_letters.closed, "%u emitted, %u handled, %u closed", emitted,
+                  handled, scn_letters.closed);
     gmk_detach(&port);
     scn_end(&churn.s);
 }
@@ -226,18 +223,20 @@ static struct {
     scn_t s;
     gmk_module_t visitor;
     bool there; /* from before the load until the unload has returned */
-    uint32_t inside, ran, submitted, emitted, inits, finis;
+    gmk_a32_t inside, ran;
+    uint32_t submitted, emitted, inits, finis;
 } modules;
 
 static int visitor_run(gmk_ctx_t *c)
 {
     (void)c;
     sim_check(modules.there, "a handler of a module that is gone");
-    modules.inside++;
-    sim_yield();
+    (void)scn_inc(&modules.inside);
+    for (uint32_t i = sim_rand(8) == 0 ? 200 : 1; i > 0; i--)
+        sim_yield(); /* an unload may begin and end meanwhile, if it does not wait for us */
     sim_check(modules.there);
-    modules.inside--;
-    modules.ran++;
+    (void)gmk_sub32(&modules.inside, 1, GMK_RLX, GMK_KERNEL);
+    (void)scn_inc(&modules.ran);
     return GMK_OK;
 }
 
@@ -251,7 +250,7 @@ static int visitor_init(gmk_ctx_t *c)
 static void visitor_fini(gmk_ctx_t *c)
 {
     (void)c;
-    sim_check(modules.inside == 0);
+    sim_check(scn_get(&modules.inside) == 0);
     modules.finis++;
 }
 
@@ -328,8 +327,9 @@ void scn_modules(void *arg)
         scn_close(c, ch);
     scn_drain(&modules.s);
     uint32_t dead = scn_letters.unloaded + scn_letters.no_type + scn_letters.closed;
-    sim_check(modules.ran + dead == modules.submitted + modules.emitted, "%u ran, %u dead, %u + %u accepted",
-              modules.ran, dead, modules.submitted, modules.emitted);
+    uint32_t ran = scn_get(&modules.ran);
+    sim_check(ran + dead == modules.submitted + modules.emitted, "%u ran, %u dead, %u + %u accepted", ran,
+              dead, modules.submitted, modules.emitted);
     gmk_detach(&port);
     scn_end(&modules.s);
 }
@@ -337,7 +337,8 @@ void scn_modules(void *arg)
 /* ---- faults -------------------------------------------------------------------------------- */
 
 static struct {
-    uint32_t crashed, ran, next;
+    gmk_a32_t crashed, ran;
+    uint32_t next;
 } faults;
 
 static int crash_some(gmk_ctx_t *c)
@@ -345,10 +346,10 @@ static int crash_some(gmk_ctx_t *c)
     if ((c->task->flags & GMK_TASK_CHANNEL_MSG) != 0)
         sim_check(c->task->seq == faults.next++, "message %u", c->task->seq);
     if (sim_rand(3) != 0) {
-        faults.ran++;
+        (void)scn_inc(&faults.ran);
         return GMK_OK;
     }
-    faults.crashed++;
+    (void)scn_inc(&faults.crashed);
     (void)gmk_bump(c, 64);
     sim_yield();
     sim_crash(SIGSEGV, 1234);
@@ -361,6 +362,7 @@ void scn_faults(void *arg)
     gmk_port_t port;
     (void)arg;
     memset(&faults, 0, sizeof faults);
+    scn_one_lane();
     SCN_BOOT(&s, scn_cfg(scn_workers()), handlers);
     gmk_ctx_t *c = scn_attach(&s, &port);
     scn_hear(&s, c);
@@ -373,9 +375,9 @@ void scn_faults(void *arg)
     }
     scn_drain(&s);
     gmk_stats_t st = scn_stats(&s);
-    sim_check(faults.ran + faults.crashed == 24 && faults.next == 12);
-    sim_check(st.faults == faults.crashed && st.failed == faults.crashed &&
-              scn_letters.fault == faults.crashed);
+    uint32_t crashed = scn_get(&faults.crashed);
+    sim_check(scn_get(&faults.ran) + crashed == 24 && faults.next == 12);
+    sim_check(st.faults == crashed && st.failed == crashed && scn_letters.fault == crashed);
     scn_close(c, ch);
     gmk_detach(&port);
     scn_end(&s);
@@ -388,13 +390,14 @@ void scn_faults(void *arg)
 
 static struct {
     uint8_t seen[2 * HUNG_TASKS];
-    uint32_t ran, spawned, next;
+    gmk_a32_t ran, spawned;
+    uint32_t next;
 } hang;
 
 static void hang_once(uint32_t id)
 {
     sim_check(id < 2 * HUNG_TASKS && hang.seen[id]++ == 0, "task %u twice", id);
-    hang.ran++;
+    (void)scn_inc(&hang.ran);
 }
 
 /* Some hang for a while; some leave a task in the next slot before they do. */
@@ -405,7 +408,7 @@ static int hang_run(gmk_ctx_t *c)
     if (id < HUNG_TASKS && sim_rand(2) == 0) {
         gmk_task_t t = scn_task(1, sim_rand(4), HUNG_TASKS + id);
         sim_check(gmk_emit(c, &t) == GMK_OK);
-        hang.spawned++;
+        (void)scn_inc(&hang.spawned);
     }
     if (id % 8 == 0)
         sim_sleep(sim_rand(12) * BEAT_NS + sim_rand(50));
@@ -425,12 +428,13 @@ void scn_watchdog(void *arg)
     static const gmk_handler_reg_t handlers[] = {{.type = 1, .fn = hang_run},
                                                  {.type = 2, .fn = hang_message}};
     static const uint32_t early[] = {0, 0, 200, 2000};
-    uint32_t workers = 1 + sim_rand(2);
+    uint32_t workers = scn_workers_of(1, 2);
     gmk_boot_cfg_t cfg = scn_cfg(workers);
     scn_t s;
     gmk_port_t port;
     (void)arg;
     memset(&hang, 0, sizeof hang);
+    scn_one_lane();
     cfg.flags = GMK_BOOT_QUIET;
     cfg.watchdog_ns = BEAT_NS;
     cfg.max_spares = 2;
@@ -448,8 +452,8 @@ void scn_watchdog(void *arg)
     }
     scn_drain(&s);
     sim_options()->early_timeout = 0;
-    sim_check(hang.ran == HUNG_TASKS + hang.spawned && hang.next == HUNG_TASKS / 3, "%u ran, %u messages",
-              hang.ran, hang.next);
+    sim_check(scn_get(&hang.ran) == HUNG_TASKS + scn_get(&hang.spawned) && hang.next == HUNG_TASKS / 3,
+              "%u ran, %u messages", scn_get(&hang.ran), hang.next);
     scn_close(c, ch);
     gmk_detach(&port);
     scn_end(&s);
@@ -458,7 +462,8 @@ void scn_watchdog(void *arg)
 /* ---- the halt ------------------------------------------------------------------------------ */
 
 static struct {
-    uint32_t accepted, ended, finis;
+    gmk_a32_t accepted, ended;
+    uint32_t finis;
     gmk_chan_t ch;
 } halting;
 
@@ -475,12 +480,14 @@ static int halt_run(gmk_ctx_t *c)
         rc = gmk_chan_emit(c, halting.ch, &t);
         if (rc == GMK_CHAN_FULL)
             return gmk_chan_wait(c, halting.ch, 1);
-        halting.accepted += rc == GMK_OK;
+        (void)scn_add(&halting.accepted, rc == GMK_OK);
         break;
-    case 3: halting.accepted += gmk_emit_after(c, &t, 100000) == GMK_OK; break;
-    default: halting.accepted += gmk_emit(c, &t) == GMK_OK; halting.accepted += gmk_emit(c, &t) == GMK_OK;
+    case 3: (void)scn_add(&halting.accepted, gmk_emit_after(c, &t, 100000) == GMK_OK); break;
+    default:
+        for (int i = 0; i < 2; i++)
+            (void)scn_add(&halting.accepted, gmk_emit(c, &t) == GMK_OK);
     }
-    halting.ended++;
+    (void)scn_inc(&halting.ended);
     return GMK_OK;
 }
 
@@ -488,7 +495,7 @@ static int halt_message(gmk_ctx_t *c)
 {
     if (sim_rand(3) == 0)
         return sim_rand(2) == 0 ? GMK_RETRY : gmk_yield(c);
-    halting.ended++;
+    (void)scn_inc(&halting.ended);
     return GMK_OK;
 }
 
@@ -525,8 +532,9 @@ void scn_halt_loaded(void *arg)
     gmk_detach(&port);
     for (uint32_t i = 0; i < 10; i++) {
         gmk_task_t t = scn_task(1, sim_rand(4), 0);
-        sim_check(gmk_submit(&k, &t) == GMK_OK);
-        halting.accepted++;
+        int sent = gmk_submit(&k, &t);
+        sim_check(sent == GMK_OK || sent == GMK_ERR_FULL, "submit %d", sent);
+        (void)scn_add(&halting.accepted, sent == GMK_OK);
         scn_pause();
     }
     int rc;
@@ -534,10 +542,10 @@ void scn_halt_loaded(void *arg)
         rc = gmk_halt_within(&k, sim_rand(2) == 0 ? 10 * SCN_S : sim_rand(3000), &r);
     while (rc == GMK_ERR_BUSY);
     sim_check(rc == GMK_OK && r.zombies == 0, "halt %d", rc);
-    sim_check(r.completed == halting.ended && halting.finis == 1);
-    sim_check(r.completed + r.failed + r.dropped == halting.accepted,
+    sim_check(r.completed == scn_get(&halting.ended) && halting.finis == 1);
+    sim_check(r.completed + r.failed + r.dropped == scn_get(&halting.accepted),
               "%u completed, %u failed, %u dropped, %u accepted", (unsigned)r.completed, (unsigned)r.failed,
-              (unsigned)r.dropped, halting.accepted);
+              (unsigned)r.dropped, scn_get(&halting.accepted));
 }
 
 /* ---- memory that changes hands ------------------------------------------------------------- */
@@ -546,19 +554,21 @@ void scn_halt_loaded(void *arg)
 
 static struct {
     scn_t s;
-    uint32_t freed, sent;
+    gmk_a32_t freed, sent;
 } exchange;
 
 static const uint32_t sizes[] = {1, 32, 33, 100, 1000, 5000, 20000, 70000};
 
+#define COUNTED 0x80000000u /* in its name: the block is a payload */
+
 /* The first and the last word of a block name it, so two owners of one show. */
 static uint64_t *block_new(gmk_ctx_t *c, uint64_t name, uint64_t *words)
 {
-    uint32_t size = sizes[sim_rand(SCN_LEN(sizes))];
+    uint32_t size = sizes[sim_rand(SCN_LEN(sizes))], counted = sim_rand(2) == 0 ? COUNTED : 0;
     *words = (size + 15) / 8;
-    uint64_t *p = sim_rand(2) == 0 ? gmk_alloc(c, *words * 8) : gmk_payload_alloc(c, *words * 8);
+    uint64_t *p = counted == 0 ? gmk_alloc(c, *words * 8) : gmk_payload_alloc(c, *words * 8);
     if (p != NULL)
-        p[0] = p[*words - 1] = name;
+        p[0] = p[*words - 1] = name | counted;
     return p;
 }
 
@@ -575,9 +585,11 @@ static void block_free(gmk_ctx_t *c, const gmk_task_t *t)
     uint64_t words = t->meta1 >> 32;
     sim_check((uint32_t)p[0] == (uint32_t)t->meta1 && p[words - 1] == p[0], "block %u", (uint32_t)t->meta1);
     p[0] = p[words - 1] = 0;
-    if (gmk_payload_release(c, p) != GMK_OK)
+    if ((t->meta1 & COUNTED) == 0)
         gmk_free(c, p);
-    exchange.freed++;
+    else
+        sim_check(gmk_payload_release(c, p) == GMK_OK);
+    (void)scn_inc(&exchange.freed);
 }
 
 static int free_here(gmk_ctx_t *c)
@@ -596,7 +608,7 @@ static int free_and_send(gmk_ctx_t *c)
         return GMK_OK;
     gmk_task_t t = block_task(1, p, words);
     sim_check(gmk_emit(c, &t) == GMK_OK);
-    exchange.sent++;
+    (void)scn_inc(&exchange.sent);
     return GMK_OK;
 }
 
@@ -610,7 +622,7 @@ static void send_blocks(void *arg)
             continue;
         gmk_task_t t = block_task(1 + sim_rand(2), p, words);
         sim_check(gmk_emit(c, &t) == GMK_OK);
-        exchange.sent++;
+        (void)scn_inc(&exchange.sent);
         scn_pause();
     }
     gmk_detach(&port);
@@ -626,6 +638,6 @@ void scn_exchange(void *arg)
     SCN_BOOT(&exchange.s, scn_cfg(scn_workers()), handlers);
     scn_together(2, send_blocks, roles, sizeof roles[0]);
     scn_drain(&exchange.s);
-    sim_check(exchange.freed == exchange.sent);
+    sim_check(scn_get(&exchange.freed) == scn_get(&exchange.sent));
     scn_end(&exchange.s);
 }

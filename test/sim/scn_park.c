@@ -61,7 +61,7 @@ static void hand_over(uint64_t timeout)
     gmk_hal_thread_t t;
 
     init(&p);
-    sim_check(gmk_hal_thread_create(&t, "other", UINT32_MAX, other_side, &p) == 0);
+    sim_check(sim_thread_create(&t, "other", 1, other_side, &p) == 0);
     for (uint32_t i = 0; i < ROUNDS; i++) {
         await_turn(&p, 0, &p.here, timeout);
         sim_check(p.plain == i);
@@ -103,7 +103,7 @@ void scn_park_lost_wake(void *arg)
     gmk_hal_thread_t t;
 
     init(&p);
-    sim_check(gmk_hal_thread_create(&t, "sleeper", UINT32_MAX, careless_sleeper, &p) == 0);
+    sim_check(sim_thread_create(&t, "sleeper", 1, careless_sleeper, &p) == 0);
     if (gmk_xchg32(&p.turn, 1, GMK_ACQ_REL, GMK_KERNEL) == 2)
         gmk_hal_park_wake(&p.there);
     gmk_hal_thread_join(&t);

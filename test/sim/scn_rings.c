@@ -17,11 +17,21 @@ struct item {
     uint64_t producer, number;
 };
 
+/* Which calls a side uses: for one element, for several, or now these and now those. */
+enum calls { ONE, SEVERAL, EITHER };
+
+static uint32_t how_many(enum calls calls)
+{
+    uint32_t any = 1 + sim_rand(BULK);
+    return calls == ONE ? 1 : any;
+}
+
 /* ---- one producer, one consumer ------------------------------------------------------------ */
 
 struct spsc {
     gmk_spsc_t ring;
     struct item slots[4];
+    enum calls push, pop;
 };
 
 static void spsc_produce(void *arg)
@@ -29,12 +39,12 @@ static void spsc_produce(void *arg)
     struct spsc *s = arg;
     struct item out[BULK];
     for (uint32_t next = 0, round = 0; next < ITEMS; round++) {
-        uint32_t n = 1 + sim_rand(BULK), pushed;
+        uint32_t n = how_many(s->push), pushed;
         for (uint32_t i = 0; i < n; i++)
             out[i] = (struct item){.producer = 0, .number = next + i};
         n = n < ITEMS - next ? n : ITEMS - next;
-        pushed = n == 1 ? gmk_spsc_push(&s->ring, out, sizeof out[0])
-                        : gmk_spsc_push_n(&s->ring, out, sizeof out[0], n);
+        pushed = n == 1 && s->push != SEVERAL ? gmk_spsc_push(&s->ring, out, sizeof out[0])
+                                              : gmk_spsc_push_n(&s->ring, out, sizeof out[0], n);
         sim_check(pushed <= n);
         next += pushed;
         if (pushed == 0)
@@ -42,18 +52,18 @@ static void spsc_produce(void *arg)
     }
 }
 
-void scn_spsc(void *arg)
+static void run_spsc(enum calls push, enum calls pop)
 {
-    (void)arg;
-    struct spsc s;
+    struct spsc s = {.push = push, .pop = pop};
     struct item in[BULK];
     gmk_hal_thread_t t;
 
     sim_check(gmk_spsc_init(&s.ring, s.slots, 4, sizeof in[0]) == 0);
-    sim_check(gmk_hal_thread_create(&t, "producer", UINT32_MAX, spsc_produce, &s) == 0);
+    sim_check(sim_thread_create(&t, "producer", 1, spsc_produce, &s) == 0);
     for (uint32_t next = 0, round = 0; next < ITEMS; round++) {
-        uint32_t n = 1 + sim_rand(BULK);
-        n = n == 1 ? gmk_spsc_pop(&s.ring, in, sizeof in[0]) : gmk_spsc_pop_n(&s.ring, in, sizeof in[0], n);
+        uint32_t n = how_many(pop);
+        n = n == 1 && pop != SEVERAL ? gmk_spsc_pop(&s.ring, in, sizeof in[0])
+                                     : gmk_spsc_pop_n(&s.ring, in, sizeof in[0], n);
         for (uint32_t i = 0; i < n; i++, next++)
             sim_check(in[i].number == next, "%u after %u", (unsigned)in[i].number, next);
         if (n == 0)
@@ -63,6 +73,25 @@ void scn_spsc(void *arg)
     sim_check(!gmk_spsc_pop(&s.ring, in, sizeof in[0]));
 }
 
+void scn_spsc(void *arg)
+{
+    (void)arg;
+    run_spsc(ONE, ONE);
+}
+
+void scn_spsc_n(void *arg)
+{
+    (void)arg;
+    run_spsc(SEVERAL, SEVERAL);
+}
+
+void scn_spsc_mixed(void *arg)
+{
+    enum calls push = sim_rand(3), pop = sim_rand(3);
+    (void)arg;
+    run_spsc(push, pop);
+}
+
 /* ---- many producers, many consumers -------------------------------------------------------- */
 
 struct mpmc {
@@ -70,23 +99,25 @@ struct mpmc {
     _Alignas(GMK_CACHE_LINE) unsigned char memory[4 * 64];
     gmk_a32_t taken;
     uint32_t seen[PRODUCERS][ITEMS];
+    uint32_t producers;
+    enum calls push, pop;
 };
 
 struct role {
     struct mpmc *m;
-    uint32_t producer; /* PRODUCERS or more: a consumer */
+    uint32_t producer; /* m->producers or more: a consumer */
 };
 
 static void mpmc_produce(struct mpmc *m, uint32_t me)
 {
     struct item out[BULK];
     for (uint32_t next = 0, round = 0; next < ITEMS; round++) {
-        uint32_t n = 1 + sim_rand(BULK);
+        uint32_t n = how_many(m->push);
         n = n < ITEMS - next ? n : ITEMS - next;
         for (uint32_t i = 0; i < n; i++)
             out[i] = (struct item){.producer = me, .number = next + i};
-        n = n == 1 ? gmk_mpmc_push(&m->ring, out, sizeof out[0])
-                   : gmk_mpmc_push_n(&m->ring, out, sizeof out[0], n);
+        n = n == 1 && m->push != SEVERAL ? gmk_mpmc_push(&m->ring, out, sizeof out[0])
+                                         : gmk_mpmc_push_n(&m->ring, out, sizeof out[0], n);
         next += n;
         if (n == 0)
             gmk_hal_relax(round);
@@ -108,9 +139,10 @@ static void mpmc_consume(struct mpmc *m)
 {
     int64_t last[PRODUCERS] = {-1, -1, -1};
     struct item in[BULK];
-    for (uint32_t round = 0; gmk_load32(&m->taken, GMK_RLX, GMK_KERNEL) < PRODUCERS * ITEMS; round++) {
-        uint32_t n = 1 + sim_rand(BULK);
-        n = n == 1 ? gmk_mpmc_pop(&m->ring, in, sizeof in[0]) : gmk_mpmc_pop_n(&m->ring, in, sizeof in[0], n);
+    for (uint32_t round = 0; gmk_load32(&m->taken, GMK_RLX, GMK_KERNEL) < m->producers * ITEMS; round++) {
+        uint32_t n = how_many(m->pop);
+        n = n == 1 && m->pop != SEVERAL ? gmk_mpmc_pop(&m->ring, in, sizeof in[0])
+                                        : gmk_mpmc_pop_n(&m->ring, in, sizeof in[0], n);
         for (uint32_t i = 0; i < n; i++)
             mpmc_take(m, &in[i], last);
         (void)gmk_add32(&m->taken, n, GMK_RLX, GMK_KERNEL);
@@ -122,25 +154,43 @@ static void mpmc_consume(struct mpmc *m)
 static void mpmc_role(void *arg)
 {
     struct role *r = arg;
-    if (r->producer < PRODUCERS)
+    if (r->producer < r->m->producers)
         mpmc_produce(r->m, r->producer);
     else
         mpmc_consume(r->m);
 }
 
-void scn_mpmc(void *arg)
+static void run_mpmc(uint32_t producers, enum calls push, enum calls pop)
 {
-    (void)arg;
-    struct mpmc m = {.taken = {0}};
+    struct mpmc m = {.producers = producers, .push = push, .pop = pop};
     struct role roles[PRODUCERS + CONSUMERS];
 
     sim_check(gmk_mpmc_bytes(4, sizeof(struct item)) <= sizeof m.memory);
     sim_check(gmk_mpmc_init(&m.ring, m.memory, 4, sizeof(struct item)) == 0);
-    for (uint32_t i = 0; i < PRODUCERS + CONSUMERS; i++)
+    for (uint32_t i = 0; i < producers + CONSUMERS; i++)
         roles[i] = (struct role){&m, i};
-    scn_together(PRODUCERS + CONSUMERS, mpmc_role, roles, sizeof roles[0]);
-    sim_check(m.taken.v == PRODUCERS * ITEMS);
+    scn_together(producers + CONSUMERS, mpmc_role, roles, sizeof roles[0]);
+    sim_check(m.taken.v == producers * ITEMS);
     sim_check(gmk_mpmc_empty(&m.ring) && gmk_mpmc_count(&m.ring) == 0);
+}
+
+void scn_mpmc(void *arg)
+{
+    (void)arg;
+    run_mpmc(2, ONE, ONE);
+}
+
+void scn_mpmc_n(void *arg)
+{
+    (void)arg;
+    run_mpmc(2, SEVERAL, SEVERAL);
+}
+
+void scn_mpmc_mixed(void *arg)
+{
+    enum calls push = sim_rand(3), pop = sim_rand(3);
+    (void)arg;
+    run_mpmc(PRODUCERS, push, pop);
 }
 
 /* ---- many producers, one consumer ---------------------------------------------------------- */
@@ -186,7 +236,7 @@ void scn_mpsc(void *arg)
     for (uint32_t i = 0; i < PRODUCERS; i++) {
         s[i].queue = &queue;
         s[i].producer = i;
-        sim_check(gmk_hal_thread_create(&t[i], "producer", UINT32_MAX, mpsc_produce, &s[i]) == 0);
+        sim_check(sim_thread_create(&t[i], "producer", 1, mpsc_produce, &s[i]) == 0);
     }
     for (uint32_t taken = 0, round = 0; taken < PRODUCERS * ITEMS; round++) {
         struct node *n = (struct node *)(void *)gmk_mpsc_pop(&queue);
@@ -246,7 +296,7 @@ void scn_local(void *arg)
     sim_options()->stall = 2000;
     gmk_lq_init(&l.queue, l.slots, 4);
     for (uint32_t i = 0; i < 2; i++)
-        sim_check(gmk_hal_thread_create(&t[i], "thief", UINT32_MAX, local_steal, &args[i]) == 0);
+        sim_check(sim_thread_create(&t[i], "thief", 1, local_steal, &args[i]) == 0);
     for (uint64_t i = 0; i < STOLEN;) {
         gmk_task_t task = {.meta0 = i, .meta1 = ~i};
         if (gmk_lq_push(&l.queue, &task, 0, sim_rand(2) != 0))

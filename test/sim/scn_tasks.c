@@ -10,7 +10,7 @@
 
 static struct {
     uint8_t seen[QUEUE_TASKS];
-    uint32_t ran;
+    gmk_a32_t ran;
 } queues;
 
 static void once(uint8_t *seen, uint32_t id, uint32_t n)
@@ -25,7 +25,7 @@ static int leaf(gmk_ctx_t *c)
     if (c->task->yield_count < c->task->meta0 % 6)
         return gmk_yield(c);
     once(queues.seen, (uint32_t)c->task->meta0, QUEUE_TASKS);
-    queues.ran++;
+    (void)scn_inc(&queues.ran);
     return GMK_OK;
 }
 
@@ -52,7 +52,7 @@ void scn_queues(void *arg)
     scn_t s;
     (void)arg;
     memset(&queues, 0, sizeof queues);
-    gmk_boot_cfg_t cfg = scn_cfg(2 + sim_rand(2));
+    gmk_boot_cfg_t cfg = scn_cfg(scn_workers_of(2, 3));
     sim_options()->stall = 300;
     SCN_BOOT(&s, cfg, handlers);
     uint32_t cut = QUEUE_TASKS - sim_rand(40);
@@ -61,7 +61,7 @@ void scn_queues(void *arg)
     t[1].meta1 = QUEUE_TASKS;
     sim_check(gmk_submit_n(&s.k, t, 2) == 2);
     scn_drain(&s);
-    sim_check(queues.ran == QUEUE_TASKS, "%u ran", queues.ran);
+    sim_check(scn_get(&queues.ran) == QUEUE_TASKS, "%u ran", scn_get(&queues.ran));
     scn_end(&s);
 }
 
@@ -71,20 +71,18 @@ void scn_queues(void *arg)
 
 static struct {
     scn_t s;
-    gmk_a32_t open, inside;
-    uint32_t accepted, ran, refused;
+    gmk_a32_t open, inside, accepted, ran;
 } credits;
 
 /* Spends what is left of meta0 on more of its kind, as far as there are credits. */
 static int spend(gmk_ctx_t *c)
 {
-    credits.ran++;
+    (void)scn_inc(&credits.ran);
     for (uint32_t i = 0; i < 2 && c->task->meta0 != 0; i++) {
         gmk_task_t t = scn_task(1, sim_rand(4), c->task->meta0 - 1);
         int rc = gmk_emit(c, &t);
         sim_check(rc == GMK_OK || rc == GMK_ERR_FULL, "emit %d", rc);
-        credits.accepted += rc == GMK_OK;
-        credits.refused += rc != GMK_OK;
+        (void)scn_add(&credits.accepted, rc == GMK_OK);
     }
     return GMK_OK;
 }
@@ -92,7 +90,7 @@ static int spend(gmk_ctx_t *c)
 static int stay(gmk_ctx_t *c)
 {
     (void)c;
-    credits.ran++;
+    (void)scn_inc(&credits.ran);
     (void)gmk_add32(&credits.inside, 1, GMK_ACQ_REL, GMK_KERNEL);
     scn_await(&credits.open, 1);
     return GMK_OK;
@@ -109,7 +107,7 @@ static void spender(void *arg)
             t[j] = scn_task(1, sim_rand(4), sim_rand(3));
         int rc = c == NULL ? gmk_submit_n(&credits.s.k, t, n) : gmk_emit_n(c, t, n);
         sim_check(rc >= 0 && rc <= (int)n, "%d accepted", rc);
-        credits.accepted += (uint32_t)rc;
+        (void)scn_add(&credits.accepted, (uint32_t)rc);
         scn_pause();
     }
     if (c != NULL)
@@ -129,7 +127,7 @@ static void fill(uint32_t workers)
     int n = gmk_submit_n(&credits.s.k, t, CREDITS + 1);
     sim_check(n == (int)(CREDITS - workers), "%d fitted", n);
     sim_check(gmk_submit(&credits.s.k, t) == GMK_ERR_FULL);
-    credits.accepted += workers + (uint32_t)n;
+    (void)scn_add(&credits.accepted, workers + (uint32_t)n);
     scn_set(&credits.open, 1);
 }
 
@@ -146,8 +144,9 @@ void scn_credits(void *arg)
     scn_drain(&credits.s);
     fill(workers);
     scn_drain(&credits.s);
-    sim_check(credits.ran == credits.accepted, "%u ran of %u", credits.ran, credits.accepted);
-    sim_check(scn_stats(&credits.s).accepted == credits.accepted);
+    uint32_t accepted = scn_get(&credits.accepted);
+    sim_check(scn_get(&credits.ran) == accepted, "%u ran of %u", scn_get(&credits.ran), accepted);
+    sim_check(scn_stats(&credits.s).accepted == accepted);
     scn_end(&credits.s);
 }
 
@@ -155,13 +154,13 @@ void scn_credits(void *arg)
 
 static struct {
     scn_t s;
-    uint32_t ran, submitted;
+    gmk_a32_t ran, submitted;
 } parking;
 
 static int count_park(gmk_ctx_t *c)
 {
     (void)c;
-    parking.ran++;
+    (void)scn_inc(&parking.ran);
     return GMK_OK;
 }
 
@@ -170,7 +169,7 @@ static void submit_and_drain(void *arg)
     (void)arg;
     for (uint32_t i = 0; i < 8; i++) {
         scn_submit(&parking.s, 1, 0);
-        parking.submitted++;
+        (void)scn_inc(&parking.submitted);
         if (sim_rand(3) == 0)
             scn_drain(&parking.s);
         else if (sim_rand(2) == 0)
@@ -188,7 +187,7 @@ void scn_parking(void *arg)
     memset(&parking, 0, sizeof parking);
     SCN_BOOT(&parking.s, scn_cfg(scn_workers()), handlers);
     scn_together(2, submit_and_drain, roles, sizeof roles[0]);
-    sim_check(parking.ran == parking.submitted);
+    sim_check(scn_get(&parking.ran) == scn_get(&parking.submitted));
     sim_check(scn_stats(&parking.s).parks > 0);
     scn_end(&parking.s);
 }
@@ -260,14 +259,14 @@ void scn_yields(void *arg)
 /* ---- retries and poison -------------------------------------------------------------------- */
 
 static struct {
-    uint32_t tries, poison_runs;
+    gmk_a32_t tries, poison_runs;
     uint64_t last;
 } retries;
 
 /* Succeeds at the attempt meta0. */
 static int retry_until(gmk_ctx_t *c)
 {
-    retries.tries++;
+    (void)scn_inc(&retries.tries);
     return c->task->retry_count == c->task->meta0 ? GMK_OK : GMK_RETRY;
 }
 
@@ -284,7 +283,7 @@ static int retry_spaced(gmk_ctx_t *c)
 static int fail_always(gmk_ctx_t *c)
 {
     (void)c;
-    retries.poison_runs++;
+    (void)scn_inc(&retries.poison_runs);
     return GMK_FAIL(1);
 }
 
@@ -298,14 +297,13 @@ static void poisoned(scn_t *s, uint32_t workers)
     scn_drain(s);
     if (sim_rand(8) == 0)
         sim_check(gmk_type_stats(&s->k, 3, &ts) == GMK_OK && ts.poisoned == 1 && ts.failed == 10);
-    sim_check(retries.poison_runs >= POISON && retries.poison_runs < POISON + 2 * workers,
-              "%u runs, %u workers", retries.poison_runs, workers);
-    sim_check(scn_letters.own == retries.poison_runs && scn_letters.poisoned == 10 - retries.poison_runs);
-    uint32_t runs = retries.poison_runs;
+    uint32_t runs = scn_get(&retries.poison_runs), hands = workers * sim_options()->lanes;
+    sim_check(runs >= POISON && runs < POISON + 2 * hands, "%u runs, %u at a time", runs, hands);
+    sim_check(scn_letters.own == runs && scn_letters.poisoned == 10 - runs);
     sim_check(gmk_type_reset(&s->k, 3) == GMK_OK);
     scn_submit(s, 3, 0);
     scn_drain(s);
-    sim_check(retries.poison_runs == runs + 1 && scn_stats(s).failed == 1 + 11);
+    sim_check(scn_get(&retries.poison_runs) == runs + 1 && scn_stats(s).failed == 1 + 11);
 }
 
 void scn_retries(void *arg)
@@ -330,7 +328,7 @@ void scn_retries(void *arg)
         scn_submit(&s, 1, i);
     scn_submit(&s, 2, 0);
     scn_drain(&s);
-    sim_check(retries.tries == 1 + 2 + 3 + 4 + 5);
+    sim_check(scn_get(&retries.tries) == 1 + 2 + 3 + 4 + 5);
     sim_check(scn_letters.retry_limit == 1 && scn_stats(&s).retries == 10 + 3);
     poisoned(&s, workers);
     scn_end(&s);
@@ -347,7 +345,8 @@ static struct {
         uint64_t from, to, ran; /* due not before and not after; when it ran, 0 = not yet */
         uint32_t rank;
     } timer[2][TIMERS];
-    uint32_t ran, ticked, last_tick;
+    gmk_a32_t ran;
+    uint32_t ticked, last_tick; /* one worker of one lane */
 } timers;
 
 static int timer_run(gmk_ctx_t *c)
@@ -355,11 +354,11 @@ static int timer_run(gmk_ctx_t *c)
     uint32_t who = (uint32_t)c->task->meta1, i = (uint32_t)c->task->meta0;
     sim_check(timers.timer[who][i].ran == 0, "timer %u.%u twice", who, i);
     timers.timer[who][i].ran = sim_time();
-    timers.timer[who][i].rank = timers.ran++;
+    timers.timer[who][i].rank = scn_inc(&timers.ran);
     return GMK_OK;
 }
 
-/* With one worker: by tick, then in the order of submission. */
+/* With one worker of one lane: by tick, then in the order of submission. */
 static int tick_run(gmk_ctx_t *c)
 {
     uint32_t key = (uint32_t)(c->task->meta0 << 8 | c->task->meta1);
@@ -388,14 +387,14 @@ static void set_timers(void *arg)
 
 #define LATE_NS 20000u /* what the worker may take until it gets to it, in virtual time */
 
-static void check_timers(uint32_t workers)
+static void check_timers(bool serial)
 {
     for (uint32_t i = 0; i < 2 * TIMERS; i++) {
         uint32_t a = i / TIMERS, b = i % TIMERS;
         sim_check(timers.timer[a][b].ran >= timers.timer[a][b].from, "timer %u.%u early", a, b);
         sim_check(timers.timer[a][b].ran <= timers.timer[a][b].to + LATE_NS, "timer %u.%u is %u ns late", a,
                   b, (unsigned)(timers.timer[a][b].ran - timers.timer[a][b].to));
-        for (uint32_t j = 0; j < 2 * TIMERS && workers == 1; j++)
+        for (uint32_t j = 0; j < 2 * TIMERS && serial; j++)
             if (timers.timer[a][b].to < timers.timer[j / TIMERS][j % TIMERS].from)
                 sim_check(timers.timer[a][b].rank < timers.timer[j / TIMERS][j % TIMERS].rank, "order");
     }
@@ -435,9 +434,10 @@ void scn_timers(void *arg)
     sim_sleep(3000000);
     sim_check(scn_stats(&timers.s).timers == 0);
     scn_drain(&timers.s);
-    sim_check(timers.ran == 2 * TIMERS, "%u ran", timers.ran);
-    check_timers(workers);
-    if (workers == 1)
+    bool serial = workers * sim_options()->lanes == 1;
+    sim_check(scn_get(&timers.ran) == 2 * TIMERS, "%u ran", scn_get(&timers.ran));
+    check_timers(serial);
+    if (serial)
         check_ticks();
     scn_end(&timers.s);
 }

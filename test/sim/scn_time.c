@@ -22,7 +22,7 @@ void scn_relax(void *arg)
     gmk_a32_t flag = {0}, *args[1] = {&flag};
     gmk_hal_thread_t t;
 
-    sim_check(gmk_hal_thread_create(&t, "setter", UINT32_MAX, set_later, &args[0]) == 0);
+    sim_check(sim_thread_create(&t, "setter", 1, set_later, &args[0]) == 0);
     await_flag(&flag);
     gmk_hal_thread_join(&t);
     uint64_t until = gmk_hal_now_ns() + 20000;
@@ -55,7 +55,7 @@ void scn_busy_forever(void *arg)
 
 struct sleeper {
     uint64_t minutes;
-    uint32_t *rank;
+    gmk_a32_t *rank;
     uint32_t woke;
 };
 
@@ -63,13 +63,13 @@ static void sleep_some(void *arg)
 {
     struct sleeper *s = arg;
     sim_sleep(s->minutes * 60000000000u);
-    s->woke = (*s->rank)++;
+    s->woke = scn_inc(s->rank);
 }
 
 void scn_time(void *arg)
 {
     (void)arg;
-    uint32_t rank = 0;
+    gmk_a32_t rank = {0};
     struct sleeper s[3] = {{60, &rank, 0}, {1, &rank, 0}, {10, &rank, 0}};
     uint64_t start = gmk_hal_now_ns();
 
@@ -85,5 +85,5 @@ void scn_thread_left(void *arg)
     static gmk_a32_t flag;
     static gmk_a32_t *args[1] = {&flag};
     gmk_hal_thread_t t;
-    sim_check(gmk_hal_thread_create(&t, "left", UINT32_MAX, set_later, &args[0]) == 0);
+    sim_check(sim_thread_create(&t, "left", 1, set_later, &args[0]) == 0);
 }

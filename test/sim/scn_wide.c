@@ -5,11 +5,11 @@
 #include <string.h>
 
 #define WIDE_SCALARS 16u
-#define WIDE_LANES 4u
 
 static struct {
     uint8_t seen[2 * WIDE_SCALARS];
-    uint32_t ran, lanes_in, wide, messages, freed;
+    gmk_a32_t ran, lanes_in, wide, freed;
+    uint32_t messages;
     gmk_chan_t ch;
 } wide;
 
@@ -27,7 +27,7 @@ static void block_free(gmk_ctx_t *c, uint64_t *p, uint64_t name)
     sim_check(p[0] == name && p[1] == name, "a block has two owners");
     p[0] = p[1] = 0;
     gmk_free(c, p);
-    wide.freed++;
+    (void)scn_inc(&wide.freed);
 }
 
 /* Allocates, leaves something to the next one, emits; the lanes of a worker do so at the same time. */
@@ -36,7 +36,7 @@ static int scalar_run(gmk_ctx_t *c)
     uint32_t id = (uint32_t)c->task->meta0;
     sim_check(id < 2 * WIDE_SCALARS && wide.seen[id]++ == 0, "task %u twice", id);
     sim_check(gmk_lane(c) == 0 && gmk_lanes(c) == 1);
-    wide.ran++;
+    (void)scn_inc(&wide.ran);
     unsigned char *scratch = gmk_bump(c, 40);
     sim_check(scratch != NULL);
     memset(scratch, (int)id, 40);
@@ -58,15 +58,15 @@ static int wide_run(gmk_ctx_t *c)
 {
     uint32_t lane = gmk_lane(c), lanes = gmk_lanes(c);
     uint64_t sum = (uint64_t)lanes * (lanes - 1) / 2 + lanes * c->task->meta0;
-    sim_check(lanes == gmk_hal_lanes() && lane == gmk_hal_lane());
-    wide.lanes_in++;
+    sim_check(lanes <= gmk_hal_lanes() && lane == gmk_hal_lane() % lanes);
+    (void)scn_inc(&wide.lanes_in);
     for (uint32_t i = 0; i < 2; i++)
         sim_check(gmk_reduce_sum(c, lane + c->task->meta0) == sum, "a sum over %u lanes", lanes);
     uint64_t *p = block_new(c, lane);
     gmk_barrier(c);
     block_free(c, p, lane);
     if (lane == 0)
-        wide.wide++;
+        (void)scn_inc(&wide.wide);
     return lane == 0 && c->task->meta0 % 3 == 2 ? GMK_FAIL(1) : GMK_OK;
 }
 
@@ -84,14 +84,16 @@ void scn_wide(void *arg)
         {.type = 3, .fn = wide_run, .flags = GMK_HANDLER_BLOCK},
         {.type = 4, .fn = wide_message},
     };
-    uint32_t workers = 1 + sim_rand(2), together = 0;
-    gmk_boot_cfg_t cfg = scn_cfg(workers);
+    static const uint32_t some[] = {2, 4, 8, 32};
+    uint32_t workers = scn_workers_of(1, 2), together = 0, lanes_in = 0;
     scn_t s;
     gmk_port_t port;
     (void)arg;
     memset(&wide, 0, sizeof wide);
-    sim_options()->lanes = WIDE_LANES;
-    SCN_BOOT(&s, cfg, handlers);
+    if (sim_options()->lanes == 1)
+        sim_options()->lanes = some[sim_rand(SCN_LEN(some))];
+    uint32_t lanes = sim_options()->lanes, warp = lanes < 32 ? lanes : 32;
+    SCN_BOOT(&s, scn_cfg(workers), handlers);
     gmk_ctx_t *c = scn_attach(&s, &port);
     wide.ch = scn_open(c,
                        (gmk_chan_cfg_t){.name = "t.wide", .slots = WIDE_SCALARS, .reserve_pct = UINT32_MAX});
@@ -103,13 +105,14 @@ void scn_wide(void *arg)
             t = scn_task(2 + sim_rand(2), sim_rand(4), i);
             sim_check(gmk_emit(c, &t) == GMK_OK);
             together++;
+            lanes_in += t.type == 2 ? warp : lanes;
         }
     }
     scn_drain(&s);
-    sim_check(wide.ran == 2 * WIDE_SCALARS && wide.messages == WIDE_SCALARS, "%u ran, %u messages", wide.ran,
-              wide.messages);
-    sim_check(wide.wide == together && wide.lanes_in == together * WIDE_LANES);
-    sim_check(wide.freed == WIDE_SCALARS + together * WIDE_LANES);
+    sim_check(scn_get(&wide.ran) == 2 * WIDE_SCALARS && wide.messages == WIDE_SCALARS, "%u ran, %u messages",
+              scn_get(&wide.ran), wide.messages);
+    sim_check(scn_get(&wide.wide) == together && scn_get(&wide.lanes_in) == lanes_in);
+    sim_check(scn_get(&wide.freed) == WIDE_SCALARS + lanes_in);
     scn_close(c, wide.ch);
     gmk_detach(&port);
     scn_end(&s);
