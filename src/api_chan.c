@@ -258,7 +258,7 @@ int gmk_chan_wait(gmk_ctx_t *c, gmk_chan_t ch, uint32_t credits)
         return gmk_refuse(f, GMK_CHAN_CLOSED);
     if (credits == 0 || credits > chan->slots)
         return gmk_refuse(f, GMK_ERR_RANGE);
-    c->phase_set = c->verdict == GMK_VERDICT_YIELD && c->phase_set; /* a phase set in this run is kept */
+    c->phase_set = c->verdict != GMK_VERDICT_NONE && c->phase_set; /* a phase set in this run is kept */
     c->verdict = GMK_VERDICT_WAIT;
     c->wait_chan = ch.id;
     c->wait_credits = credits;

@@ -146,12 +146,12 @@ int gmk_det_input(gmk_front_t *f, const gmk_task_t *t, uint32_t chan, uint32_t t
     if (i == NULL)
         return GMK_ALLOC_FAIL;
     gmk_task_born(f, &i->task, chan == 0 ? gmk_count_old(f, &f->counts->accepted, 1) : 0);
-    if (chan == 0)
+    i->chan = chan;
+    gmk_hal_lock_acquire(&d->lock);
+    if (chan == 0) /* with the lock: who sees the count and then looks for the input finds it */
         (void)gmk_add64(&d->future, 1, GMK_ACQ_REL, GMK_KERNEL);
     else
         (void)gmk_add32(&d->waiting, 1, GMK_ACQ_REL, GMK_KERNEL);
-    i->chan = chan;
-    gmk_hal_lock_acquire(&d->lock);
     uint64_t now = gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL);
     int32_t ahead = (int32_t)(tick - (uint32_t)now);
     i->tick = ahead > 0 ? now + (uint32_t)ahead : now + 1;
@@ -288,6 +288,57 @@ static gmk_det_item_t **vector(gmk_front_t *f, uint64_t n)
     return gmk_heap_alloc(&f->core->heap, NULL, n * sizeof(gmk_det_item_t *));
 }
 
+/* The subscriber in this place, NULL = none, or one whose subscription has ended.  With the control lock. */
+static gmk_mailbox_t *hearer(gmk_channel_t *c, uint32_t place)
+{
+    gmk_mailbox_t *m = gmk_sub_at(c, place);
+    return m != NULL && gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) == 0 ? m : NULL;
+}
+
+/* A message as this subscriber gets it, accepted.  Each has a payload reference, the first the message's. */
+static gmk_task_t delivery(gmk_front_t *f, const gmk_det_item_t *msg, const gmk_mailbox_t *m, bool first)
+{
+    gmk_task_t t = msg->task;
+    t.type = m->handler;
+    t.channel = m->delivery;
+    t.flags |= GMK_TASK_CHANNEL_MSG;
+    if (!first && (t.flags & GMK_TASK_PAYLOAD_RC) != 0 && t.payload_ptr != 0)
+        (void)gmk_payload_add(&f->core->heap, (void *)(uintptr_t)t.payload_ptr, 1);
+    gmk_count(f, &f->counts->accepted, 1);
+    return t;
+}
+
+/*
+ * A message that has no subscribers any more was accepted all the same: one delivery of it is dropped.
+ * Another channel may have the index by now; the counts of that one are not touched.
+ */
+static void drop_whole(gmk_front_t *f, const gmk_det_item_t *msg, int code)
+{
+    gmk_task_t t = msg->task;
+    t.channel = msg->chan;
+    if (gmk_chan_of(f->core, msg->chan) != NULL)
+        t.flags |= GMK_TASK_CHANNEL_MSG;
+    gmk_count(f, &f->counts->accepted, 1);
+    gmk_drop(f, &t, code);
+}
+
+/* A message that will not be handed over: what would have been its deliveries is dropped. */
+static void drop_message(gmk_front_t *f, const gmk_det_item_t *msg, int code)
+{
+    gmk_channel_t *c = gmk_chan_of(f->core, msg->chan);
+    bool first = true;
+    for (uint32_t s = 0; c != NULL && s < GMK_MAX_SUBS; s++) {
+        const gmk_mailbox_t *m = hearer(c, s);
+        if (m == NULL)
+            continue;
+        gmk_task_t t = delivery(f, msg, m, first);
+        gmk_drop(f, &t, code);
+        first = false;
+    }
+    if (first)
+        drop_whole(f, msg, code);
+}
+
 static void drop_item(gmk_front_t *f, gmk_det_item_t *i)
 {
     struct gmk_det *d = f->core->det;
@@ -297,18 +348,23 @@ static void drop_item(gmk_front_t *f, gmk_det_item_t *i)
     } else {
         if (i->major == 0)
             (void)gmk_sub32(&d->waiting, 1, GMK_ACQ_REL, GMK_KERNEL);
-        gmk_task_payload_done(f, &i->task);
+        drop_message(f, i, GMK_DROP_HALTED);
     }
     item_free(f, i);
 }
 
+/* Dead letters go out on channels, and the caller need not be in a grace period: the lock keeps those. */
 static void drop_list(gmk_front_t *f, gmk_det_item_t *i)
 {
+    if (i == NULL)
+        return;
+    gmk_hal_lock_acquire(&f->core->control);
     while (i != NULL) {
         gmk_det_item_t *next = i->next;
         drop_item(f, i);
         i = next;
     }
+    gmk_hal_lock_release(&f->core->control);
 }
 
 /* Everything that waits for a tick. */
@@ -325,42 +381,32 @@ static void drop_waiting(gmk_front_t *f)
     drop_list(f, (gmk_det_item_t *)(uintptr_t)gmk_xchg64(&d->emitted, 0, GMK_ACQ_REL, GMK_KERNEL));
 }
 
-/* One delivery of a message for one subscriber. */
-static gmk_det_item_t *delivery(gmk_front_t *f, const gmk_det_item_t *msg, const gmk_mailbox_t *m)
-{
-    gmk_det_item_t *i = item_new(f, &msg->task);
-    if (i == NULL)
-        return NULL;
-    i->task.type = m->handler;
-    i->task.channel = m->delivery;
-    i->task.flags |= GMK_TASK_CHANNEL_MSG;
-    gmk_count(f, &f->counts->accepted, 1);
-    (void)gmk_add64(&f->core->det->future, 1, GMK_ACQ_REL, GMK_KERNEL);
-    return i;
-}
-
-/* Hands one message to all subscribers of its channel; appends the deliveries to *tail. */
+/*
+ * Hands one message to all subscribers of its channel; appends the deliveries to *tail.  When the arena
+ * runs out the run ends, and those for whom there is no item any more are dropped.
+ */
 static void hand_to_subscribers(gmk_front_t *f, gmk_channel_t *c, gmk_det_item_t *msg, gmk_det_item_t ***tail)
 {
-    uint32_t heard = 0;
+    bool first = true;
     for (uint32_t s = 0; s < GMK_MAX_SUBS; s++) {
-        gmk_mailbox_t *m = gmk_sub_at(c, s);
-        if (m == NULL || gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) != 0)
+        const gmk_mailbox_t *m = hearer(c, s);
+        if (m == NULL)
             continue;
-        gmk_det_item_t *i = delivery(f, msg, m);
+        gmk_task_t t = delivery(f, msg, m, first);
+        gmk_det_item_t *i = item_new(f, &t);
+        first = false;
         if (i == NULL) {
-            if (heard == 0)
-                gmk_task_payload_done(f, &msg->task);
             (void)out_of_memory(f->core);
-            return;
+            gmk_drop(f, &t, GMK_DROP_HALTED);
+            continue;
         }
-        if (heard++ != 0 && (msg->task.flags & GMK_TASK_PAYLOAD_RC) != 0 && msg->task.payload_ptr != 0)
-            (void)gmk_payload_add(&f->core->heap, (void *)(uintptr_t)msg->task.payload_ptr, 1);
+        (void)gmk_add64(&f->core->det->future, 1, GMK_ACQ_REL, GMK_KERNEL);
         **tail = i;
         *tail = &i->next;
     }
-    if (heard == 0) {
+    if (first) {
         gmk_count(f, &f->counts->unheard, 1);
+        gmk_count(f, &f->chans[c->index].unheard, 1);
         gmk_task_payload_done(f, &msg->task);
     }
 }
@@ -368,6 +414,9 @@ static void hand_to_subscribers(gmk_front_t *f, gmk_channel_t *c, gmk_det_item_t
 /*
  * Turns the sorted origins into tasks of the tick: direct ones as they are, messages into their
  * deliveries, as many per channel as it has slots; the others are carried to the next tick.
+ *
+ * With the control lock: a thread from outside that advances the tick is in no grace period, and what
+ * is unlinked is freed with the lock held.  So the subscribers are the same for the whole tick, too.
  */
 static gmk_det_item_t *expand(gmk_front_t *f, gmk_det_item_t **v, uint64_t n, uint64_t *out_n)
 {
@@ -385,14 +434,16 @@ static gmk_det_item_t *expand(gmk_front_t *f, gmk_det_item_t **v, uint64_t n, ui
             continue;
         }
         gmk_channel_t *c = gmk_chan_of(k, i->chan);
-        if (c != NULL && used[c->index] >= c->slots) {
+        bool closed = c == NULL || gmk_load32(&c->closing, GMK_ACQ, GMK_KERNEL) != 0;
+        if (!closed && used[c->index] >= c->slots) {
             i->major = 0;
             *carry = i;
             carry = &i->next;
             continue;
         }
-        if (c == NULL)
-            gmk_task_payload_done(f, &i->task); /* closed since: nobody was to hear it any more */
+        if (closed)
+            drop_whole(f, i,
+                       GMK_DROP_CLOSED); /* how many of its subscribers are left is a matter of chance */
         else {
             used[c->index]++;
             hand_to_subscribers(f, c, i, &tail);
@@ -485,7 +536,9 @@ static uint32_t prepare(gmk_front_t *f, uint64_t tick)
     gmk_det_item_t **origin = collect(f, tick, &n);
     if (origin == NULL)
         return 0;
+    gmk_hal_lock_acquire(&f->core->control);
     gmk_det_item_t *list = expand(f, origin, n, &n);
+    gmk_hal_lock_release(&f->core->control);
     gmk_heap_free(&f->core->heap, NULL, origin);
     if (n == 0)
         return 0;
@@ -549,7 +602,11 @@ static bool wants_tick(gmk_core_t *k)
                                                     gmk_load32(&d->waiting, GMK_ACQ, GMK_KERNEL) != 0);
 }
 
-/* The first tick after the last one done that has work: what was carried over or emitted is for the very next. */
+/*
+ * The first tick after the last one done that has work: what was carried over or emitted is for the very
+ * next.  An input for an earlier tick that comes in meanwhile is due in the one that is leapt to; one
+ * that comes later still sees the new tick, with the lock, and is for the tick after that.
+ */
 static uint64_t next_with_work(struct gmk_det *d)
 {
     uint64_t next = UINT64_MAX;
@@ -565,16 +622,20 @@ static uint64_t next_with_work(struct gmk_det *d)
 static void new_tick(gmk_front_t *f, uint64_t ahead)
 {
     uint64_t tick = gmk_add64(&f->core->tick, ahead, GMK_ACQ_REL, GMK_KERNEL) + ahead;
-    if (gmk_load32(&f->core->trace_mask, GMK_RLX, GMK_KERNEL) >= GMK_TRACE_INFO && !f->shared)
+    if (gmk_load32(&f->core->trace_mask, GMK_RLX, GMK_KERNEL) >= GMK_TRACE_INFO)
         gmk_trace_now(f, GMK_EV_TICK, 0, (uint32_t)tick, 0);
 }
 
-/* The holder of `active`: starts the next due tick that has work, or lets go. */
+/*
+ * The holder of `active`: starts the next due tick that has work, or lets go.  A worker lets go in any
+ * case after some ticks without work: somebody who advances them as fast as it follows would else keep
+ * it from its batch, and from passing grace periods.  The token goes on unless somebody else has.
+ */
 static void next_tick(gmk_front_t *f)
 {
     gmk_core_t *k = f->core;
     struct gmk_det *d = k->det;
-    for (;;) {
+    for (uint32_t empty = 0;;) {
         if (GMK_UNLIKELY(gmk_load32(&d->dead, GMK_ACQ, GMK_KERNEL) != 0))
             drop_waiting(f);
         if (d->done_tick == gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL) && wants_tick(k)) {
@@ -583,11 +644,16 @@ static void next_tick(gmk_front_t *f)
             d->done_tick = next - 1;
         }
         while (d->done_tick < gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL)) {
-            if (prepare(f, ++d->done_tick) == 0)
-                continue;
-            open_segment(f, 0);
-            invite(f, 1);
-            return;
+            if (prepare(f, ++d->done_tick) != 0) {
+                open_segment(f, 0);
+                invite(f, 1);
+                return;
+            }
+            if (f->worker != NULL && ++empty == GMK_DET_RUN) {
+                gmk_store32(&d->active, 0, GMK_REL, GMK_KERNEL);
+                invite(f, 1);
+                return;
+            }
         }
         uint64_t done = d->done_tick;
         uint32_t idle = 0;
@@ -655,8 +721,10 @@ void gmk_det_run(gmk_lane_t *l, const gmk_task_t *t)
     (void)t;
     (void)gmk_sub32(&d->tokens, 1, GMK_ACQ_REL, GMK_KERNEL);
     for (uint32_t i = 0; i < GMK_DET_RUN; i++) {
-        if (!claim_one(d, &rank))
+        if (!claim_one(d, &rank)) {
+            gmk_det_advance(f); /* a worker may have let go of ticks that are due */
             return;
+        }
         gmk_task_t *task = &d->items[rank]->task;
         l->det_run = 1;
         l->det_rank = rank;

@@ -11,8 +11,13 @@
  *
  * Messages on channels are handed to the subscribers when the tick ends, at most `slots` per
  * channel and tick; what exceeds that waits, in order, for the next.  Nothing is ever answered
- * FULL.  Deterministic tasks hold no task credits: they live in blocks of the arena, and when
- * those run out the run ends: the kernel says so, drops what is left, and accepts no more.
+ * FULL.  A message counts as accepted once for each subscriber it is handed to.  One whose channel
+ * is closed by then is accepted and dropped once (CLOSED); one that the kernel does not come to any
+ * more, once for each of the subscribers, or once when there are none (HALTED).  An open channel
+ * without subscribers leaves it unheard.
+ *
+ * Deterministic tasks hold no task credits: they live in blocks of the arena, and when those run
+ * out the run ends: the kernel says so, drops what is left, and accepts no more.
  *
  * One word, `claim`, is what workers share while tasks run: the next rank to start and the rank
  * at which the running segment ends.  Whoever finishes a segment opens the next, and whoever

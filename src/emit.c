@@ -162,15 +162,18 @@ static GMK_COLD int unheard(gmk_front_t *f, gmk_channel_t *c, const gmk_task_t *
 }
 
 /* A lossy channel without room sheds its newest messages: the ones at hand. */
-static GMK_COLD int shed_newest(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
+static GMK_COLD int shed_newest(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n, uint32_t hearers)
 {
-    gmk_count(f, &f->counts->accepted, n);
+    if (hearers > 1 && payloads_add(f, t, n, hearers - 1) < 0)
+        hearers = 1; /* a reference for each letter cannot be counted: one letter stands for all */
+    gmk_count(f, &f->counts->accepted, (uint64_t)n * hearers);
     for (uint32_t i = 0; i < n; i++) {
         gmk_task_born(f, &t[i], 0);
         t[i].type = t[i].type != 0 ? t[i].type : c->msg_type;
         t[i].channel = c->handle;
         t[i].flags |= GMK_TASK_CHANNEL_MSG;
-        gmk_drop(f, &t[i], GMK_DROP_SHED);
+        for (uint32_t j = 0; j < hearers; j++)
+            gmk_drop(f, &t[i], GMK_DROP_SHED);
     }
     return (int)n;
 }
@@ -231,10 +234,10 @@ static GMK_COLD bool make_room(gmk_front_t *f, gmk_channel_t *c, uint64_t w, uin
 #define GMK_ROOM_ROUNDS 1024u
 
 /* No credit for even one message. */
-static GMK_COLD int refused(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
+static GMK_COLD int refused(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n, uint32_t hearers)
 {
     if (c->guarantee == GMK_LOSSY)
-        return shed_newest(f, c, t, n);
+        return shed_newest(f, c, t, n, hearers);
     return GMK_CHAN_FULL;
 }
 
@@ -262,7 +265,7 @@ int gmk_chan_put(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
             int64_t left = credits_now(c, w, prio);
             if (left <= 0) {
                 if (round++ >= GMK_ROOM_ROUNDS || !make_room(f, c, w, prio, round))
-                    return refused(f, c, t, n);
+                    return refused(f, c, t, n, hearers);
                 w = gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL);
                 continue;
             }

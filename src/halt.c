@@ -259,11 +259,13 @@ int gmk_halt_within(gmk_kernel_t *kernel, uint64_t timeout_ns, gmk_halt_report_t
     int rc = begin_halt(k, timeout_ns);
     if (rc < 0)
         return rc;
-    gmk_store32(&k->state, GMK_CORE_STOPPING, GMK_SEQ, GMK_KERNEL);
+    bool halted = gmk_load32(&k->state, GMK_ACQ, GMK_KERNEL) == GMK_CORE_HALTED; /* a call kept the last halt */
+    if (!halted)
+        gmk_store32(&k->state, GMK_CORE_STOPPING, GMK_SEQ, GMK_KERNEL);
     spent = gmk_hal_now_ns() - start;
     r.zombies = stop_workers(k, spent < timeout_ns ? timeout_ns - spent : 0, &r.stuck_type);
     gmk_front_t *f = gmk_own_port(k, GMK_PORT_CONTROL);
-    if (r.zombies == 0) {
+    if (r.zombies == 0 && !halted) {
         join_all(k);
         gmk_registry_fini_all(f);
         gmk_store32(&k->state, GMK_CORE_HALTED, GMK_REL, GMK_KERNEL);

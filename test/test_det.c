@@ -7,6 +7,10 @@
  */
 #include "harness.h"
 
+#include "core.h"
+
+#include <pthread.h>
+
 enum {
     T_SERIAL = 1,
     T_PAR,
@@ -19,7 +23,9 @@ enum {
     T_HEAR,
     T_FAULT,
     T_GROW,
-    T_FILL
+    T_FILL,
+    T_WHEN,
+    T_LETTER
 };
 
 static gmk_chan_t p2p, fan;
@@ -173,6 +179,15 @@ static KIT_WILD int fault_run(gmk_ctx_t *c)
     return GMK_OK;
 }
 
+/* Notes the tick it runs in, under the number in meta1; waits for the gate when it has one. */
+static atomic_uint ran_in[64];
+
+static int when_run(gmk_ctx_t *c)
+{
+    atomic_store(&ran_in[c->task->meta1 % 64], gmk_tick(c));
+    return c->task->meta0 != 0 ? kit_gate_run(c) : GMK_OK;
+}
+
 static int open_channels(gmk_ctx_t *c)
 {
     gmk_sub_t sub;
@@ -202,6 +217,8 @@ static const gmk_handler_reg_t handlers[] = {
     {.type = T_GROW, .fn = grow_run, .flags = GMK_HANDLER_DETERMINISTIC},
     {.type = T_PLAIN, .fn = leaf_run},
     {.type = T_FILL, .fn = kit_gate_run},
+    {.type = T_WHEN, .fn = when_run, .flags = GMK_HANDLER_DETERMINISTIC},
+    {.type = T_LETTER, .fn = kit_letter_run},
 };
 
 static void boot(kit_t *t, uint32_t workers, uint32_t flags)
@@ -347,6 +364,72 @@ static void auto_tick_leaps_over_ticks_without_work(void **state)
     gmk_stats_t s = kit_stats(&t);
     assert_int_equal(s.completed, 2);
     assert_in_range(s.tick, far - 1, far + 1);
+    kit_end(&t);
+}
+
+static void input_for_a_tick_that_was_leapt_over_runs_in_the_next(void **state)
+{
+    const uint32_t far = 2000000000;
+    static const uint32_t ahead[] = {0, 1, 3, 1}; /* of far: runs in it, too late, in time, no wish */
+    kit_t t;
+    (void)state;
+    boot(&t, 2, GMK_BOOT_AUTO_TICK);
+    atomic_store(&gate.in, 0);
+    atomic_store(&gate.open, 0);
+    gmk_task_t task = kit_task(T_WHEN, &gate);
+    task.flags = GMK_TASK_DETERMINISTIC;
+    assert_int_equal(gmk_submit_at(&t.k, &task, far), GMK_OK);
+    KIT_WAIT(atomic_load(&gate.in) == 1); /* tick `far` is under way */
+    task.meta0 = 0;
+    task.meta1 = 1;
+    assert_int_equal(gmk_submit_at(&t.k, &task, 5), GMK_OK);
+    task.meta1 = 2;
+    assert_int_equal(gmk_submit_at(&t.k, &task, far + 3), GMK_OK);
+    task.meta1 = 3;
+    assert_int_equal(gmk_submit(&t.k, &task), GMK_OK);
+    kit_gate_open(&gate);
+    KIT_WAIT((kit_drain(&t), kit_stats(&t).pending == 0));
+    for (uint32_t i = 0; i < 4; i++)
+        assert_int_equal(atomic_load(&ran_in[i]), far + ahead[i]);
+    assert_int_equal(kit_stats(&t).tick, far + 3);
+    kit_end(&t);
+}
+
+typedef struct rival {
+    gmk_kernel_t *k;
+    uint32_t tick, number;
+} rival_t;
+
+static void *submit_rival(void *arg)
+{
+    const rival_t *r = arg;
+    gmk_task_t task = {.type = T_WHEN, .flags = GMK_TASK_DETERMINISTIC, .meta1 = r->number};
+    check(gmk_submit_at(r->k, &task, r->tick) == GMK_OK);
+    return NULL;
+}
+
+/* A far tick and a near one, handed in at once: both run, the far one in its tick. */
+static void inputs_that_race_a_leap_are_not_lost(void **state)
+{
+    kit_t t;
+    uint32_t base = 0;
+    (void)state;
+    boot(&t, 2, GMK_BOOT_AUTO_TICK);
+    for (uint32_t i = 0; i < 100; i++) {
+        pthread_t thread;
+        rival_t near = {&t.k, base + 3, 1}, far = {&t.k, base + 1000, 2};
+        atomic_store(&ran_in[1], 0);
+        atomic_store(&ran_in[2], 0);
+        assert_int_equal(pthread_create(&thread, NULL, submit_rival, &near), 0);
+        (void)submit_rival(&far);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        KIT_WAIT((kit_drain(&t), kit_stats(&t).pending == 0));
+        assert_int_equal(atomic_load(&ran_in[2]), base + 1000);
+        assert_true(atomic_load(&ran_in[1]) == base + 3 || atomic_load(&ran_in[1]) == base + 1000 ||
+                    atomic_load(&ran_in[1]) == base + 1001);
+        base = kit_stats(&t).tick;
+    }
+    assert_int_equal(atomic_load(&odd), 0);
     kit_end(&t);
 }
 
@@ -503,6 +586,180 @@ static void a_closed_channel_hears_no_deterministic_message(void **state)
     gmk_detach(&port);
     assert_int_equal(gmk_mem_stats(&t.k, &t.begin), GMK_OK); /* what belonged to the channel is gone */
     assert_int_equal(t.begin.payloads_live, 0);
+    gmk_stats_t s = kit_stats(&t);
+    assert_int_equal(s.accepted, 1); /* it was answered OK: so it is accounted for */
+    assert_int_equal(s.dropped, 1);
+    assert_int_equal(s.dead_letters, 1);
+    kit_end(&t);
+}
+
+/* The same while the channel is still there, because a subscriber is at work on an older message. */
+static void a_closing_channel_drops_deterministic_messages(void **state)
+{
+    kit_t t;
+    gmk_port_t port;
+    gmk_chan_t ch;
+    gmk_sub_t sub;
+    gmk_chan_stats_t figures;
+    (void)state;
+    boot(&t, 2, 0);
+    memset(&kit_dead, 0, sizeof kit_dead);
+    atomic_store(&gate.in, 0);
+    atomic_store(&gate.open, 0);
+    assert_int_equal(gmk_attach(&t.k, &port), GMK_OK);
+    gmk_ctx_t *c = gmk_port_ctx(&port);
+    assert_int_equal(kit_hear(c, "sys.dropped", T_LETTER), GMK_OK);
+    gmk_chan_cfg_t cfg = {.name = "det.shut", .mode = GMK_FANOUT, .msg_type = T_HEAR, .slots = 2};
+    assert_int_equal(gmk_chan_open(c, &cfg, &ch), GMK_OK);
+    assert_int_equal(gmk_chan_sub(c, ch, &(gmk_sub_cfg_t){.handler = T_FILL}, &sub), GMK_OK);
+    gmk_task_t plain = kit_task(0, &gate), msg = {.flags = GMK_TASK_DETERMINISTIC};
+    assert_int_equal(gmk_chan_emit(c, ch, &plain), GMK_OK);
+    KIT_WAIT(atomic_load(&gate.in) == 1);
+    for (uint32_t i = 0; i < 5; i++) /* more than the channel has slots: all are dropped at once */
+        assert_int_equal(gmk_chan_emit(c, ch, &msg), GMK_OK);
+    assert_int_equal(gmk_chan_close(c, ch), GMK_OK);
+    (void)gmk_tick_advance(&t.k);
+    gmk_stats_t s = kit_stats(&t);
+    assert_int_equal(s.dropped, 5);
+    assert_int_equal(s.unheard, 0);
+    assert_int_equal(gmk_chan_stats(&t.k, ch, &figures), GMK_OK);
+    assert_int_equal(figures.dropped, 5);
+    kit_gate_open(&gate);
+    KIT_WAIT(atomic_load(&kit_dead.count) == 5);
+    for (uint32_t i = 0; i < atomic_load(&kit_dead.n); i++) {
+        assert_int_equal(kit_dead.letter[i].code, GMK_DROP_CLOSED);
+        assert_int_equal(kit_dead.letter[i].type, T_HEAR);
+    }
+    assert_int_equal(gmk_wait_closed(c, ch, KIT_PATIENCE), GMK_OK);
+    assert_int_equal(gmk_mem_stats(&t.k, &t.begin), GMK_OK);
+    gmk_detach(&port);
+    kit_end(&t);
+}
+
+static void a_deterministic_message_behind_ordinary_ones_waits_for_its_tick(void **state)
+{
+    kit_t t;
+    gmk_port_t port;
+    gmk_task_t msg[4] = {{.meta0 = 0}, {.flags = GMK_TASK_DETERMINISTIC}, {.meta0 = 0}, {.meta0 = 0}};
+    (void)state;
+    boot(&t, 2, 0);
+    msg[3].flags = GMK_TASK_DETERMINISTIC;
+    assert_int_equal(gmk_attach(&t.k, &port), GMK_OK);
+    gmk_ctx_t *c = gmk_port_ctx(&port);
+    assert_int_equal(gmk_chan_emit_n(c, p2p, msg, 4), 4);
+    kit_drain(&t);
+    assert_int_equal(kit_stats(&t).completed, 2);
+    assert_true(kit_stats(&t).det_hash == 0);
+    (void)gmk_tick_advance(&t.k);
+    kit_drain(&t);
+    assert_int_equal(kit_stats(&t).completed, 4);
+    assert_true(kit_stats(&t).det_hash != 0);
+    gmk_detach(&port);
+    kit_end(&t);
+}
+
+/* ---- threads from outside ----------------------------------------------------------------- */
+
+static atomic_uint advancing, advanced, lock_free, saw_free;
+
+static void *advance(void *arg)
+{
+    kit_t *t = arg;
+    atomic_store(&advancing, 1);
+    (void)gmk_tick_advance(&t->k);
+    atomic_store(&saw_free, atomic_load(&lock_free));
+    atomic_store(&advanced, 1);
+    return NULL;
+}
+
+/*
+ * A thread from outside holds no grace period up, so it may look subscribers up only while nothing can
+ * be freed: with the control lock, which this test has.  It gives a wrong tick some time to get by.
+ */
+static void a_tick_from_outside_keeps_the_subscribers_it_looks_up(void **state)
+{
+    kit_t t;
+    gmk_port_t port;
+    pthread_t thread;
+    gmk_task_t msg = {.flags = GMK_TASK_DETERMINISTIC};
+    (void)state;
+    boot(&t, 1, 0);
+    atomic_store(&advancing, 0);
+    atomic_store(&advanced, 0);
+    atomic_store(&lock_free, 0);
+    assert_int_equal(gmk_attach(&t.k, &port), GMK_OK);
+    assert_int_equal(gmk_chan_emit(gmk_port_ctx(&port), p2p, &msg), GMK_OK);
+    gmk_detach(&port);
+    gmk_hal_lock_acquire(&t.k.core->control);
+    assert_int_equal(pthread_create(&thread, NULL, advance, &t), 0);
+    KIT_WAIT(atomic_load(&advancing) == 1);
+    for (uint64_t until = kit_now() + 30 * KIT_MS; atomic_load(&advanced) == 0 && kit_now() < until;)
+        kit_nap();
+    atomic_store(&lock_free, 1);
+    gmk_hal_lock_release(&t.k.core->control);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(atomic_load(&saw_free), 1);
+    kit_drain(&t);
+    assert_int_equal(kit_stats(&t).completed, 1);
+    kit_end(&t);
+}
+
+static void *advance_until(void *arg)
+{
+    kit_t *t = arg;
+    while (atomic_load(&advanced) == 0)
+        (void)gmk_tick_advance(&t->k);
+    return NULL;
+}
+
+static void subscribers_come_and_go_while_ticks_pass(void **state)
+{
+    kit_t t;
+    gmk_port_t port;
+    pthread_t thread;
+    gmk_sub_t sub;
+    gmk_chan_t ch;
+    gmk_chan_cfg_t cfg = {.name = "det.brief", .mode = GMK_FANOUT, .slots = 4};
+    gmk_task_t msg = {.flags = GMK_TASK_DETERMINISTIC};
+    (void)state;
+    boot(&t, 2, 0);
+    atomic_store(&advanced, 0);
+    assert_int_equal(gmk_attach(&t.k, &port), GMK_OK);
+    gmk_ctx_t *c = gmk_port_ctx(&port);
+    assert_int_equal(pthread_create(&thread, NULL, advance_until, &t), 0);
+    for (uint32_t i = 0; i < (KIT_TSAN || KIT_ASAN ? 50 : 200); i++) {
+        assert_int_equal(gmk_chan_open(c, &cfg, &ch), GMK_OK);
+        for (uint32_t n = 0; n < 4; n++) {
+            assert_int_equal(gmk_chan_sub(c, ch, &(gmk_sub_cfg_t){.handler = T_HEAR}, &sub), GMK_OK);
+            assert_int_equal(gmk_chan_emit(c, ch, &msg), GMK_OK);
+        }
+        assert_int_equal(gmk_chan_unsub(c, sub), GMK_OK);
+        assert_int_equal(gmk_chan_close(c, ch), GMK_OK);
+        assert_int_equal(gmk_wait_closed(c, ch, KIT_PATIENCE), GMK_OK);
+    }
+    atomic_store(&advanced, 1);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    (void)gmk_tick_advance(&t.k);
+    gmk_detach(&port);
+    kit_end(&t);
+}
+
+static void ticks_advanced_from_outside_are_traced(void **state)
+{
+    kit_t t;
+    gmk_trace_reader_t cursor = {0};
+    gmk_trace_record_t rec[8];
+    uint64_t lost = 0;
+    (void)state;
+    boot(&t, 1, 0);
+    assert_int_equal(gmk_trace_level(&t.k, NULL, GMK_TRACE_INFO), GMK_OK);
+    for (uint32_t i = 1; i <= 5; i++)
+        assert_int_equal(gmk_tick_advance(&t.k), i);
+    assert_int_equal(gmk_trace_read(t.k.core->outside->ring, &cursor, rec, 8, &lost), 5);
+    for (uint32_t i = 0; i < 5; i++) {
+        assert_int_equal(rec[i].ev, GMK_EV_TICK);
+        assert_int_equal(rec[i].a0, i + 1);
+    }
     kit_end(&t);
 }
 
@@ -562,6 +819,51 @@ static void an_exhausted_arena_ends_the_run_with_an_error(void **state)
     kit_end(&t);
 }
 
+static gmk_chan_t big;
+
+static int open_big(gmk_ctx_t *c)
+{
+    gmk_sub_t sub;
+    int rc = gmk_chan_open(c, &(gmk_chan_cfg_t){.name = "det.big", .mode = GMK_FANOUT, .slots = 8192}, &big);
+    for (uint32_t i = 0; i < 3 && rc == GMK_OK; i++)
+        rc = gmk_chan_sub(c, big, &(gmk_sub_cfg_t){.handler = T_HEAR}, &sub);
+    return rc;
+}
+
+/* As many messages as fit, then a tick, which has no room to hand all of them to all three subscribers. */
+static void messages_that_an_exhausted_arena_has_no_room_for_are_dropped(void **state)
+{
+    kit_t t;
+    gmk_port_t port;
+    gmk_boot_cfg_t cfg = kit_cfg(2);
+    gmk_task_t msg = {.flags = GMK_TASK_DETERMINISTIC};
+    uint64_t emitted = 0;
+    int rc;
+    (void)state;
+    cfg.arena_size = (uint64_t)12 << 20;
+    kit_boot_module(&t, cfg,
+                    (gmk_module_t){.name = "det",
+                                   .handlers = handlers,
+                                   .n_handlers = sizeof handlers / sizeof handlers[0],
+                                   .init = open_big});
+    assert_int_equal(gmk_attach(&t.k, &port), GMK_OK);
+    gmk_ctx_t *c = gmk_port_ctx(&port);
+    void *room = gmk_payload_alloc(c, 1 << 20); /* for sorting, and for some of the deliveries */
+    assert_non_null(room);
+    while ((rc = gmk_chan_emit(c, big, &msg)) == GMK_OK)
+        emitted++;
+    assert_int_equal(rc, GMK_ALLOC_FAIL);
+    assert_int_equal(gmk_payload_release(c, room), GMK_OK);
+    gmk_detach(&port);
+    (void)gmk_tick_advance(&t.k);
+    kit_drain(&t);
+    gmk_stats_t s = kit_stats(&t);
+    assert_int_equal(s.accepted, 3 * emitted);
+    assert_true(s.completed > 0 && s.dropped > 0);
+    assert_int_equal(s.dead_letters, s.dropped);
+    kit_end(&t);
+}
+
 static void a_halt_drops_what_waits_for_a_tick(void **state)
 {
     kit_t t;
@@ -575,12 +877,14 @@ static void a_halt_drops_what_waits_for_a_tick(void **state)
         assert_int_equal(gmk_submit_at(&t.k, &task, i), GMK_OK);
     task.type = 0;
     assert_int_equal(gmk_chan_emit(gmk_port_ctx(&port), p2p, &task), GMK_OK);
-    gmk_detach(&port);
     (void)gmk_tick_advance(&t.k);
     kit_drain(&t);
+    assert_int_equal(gmk_chan_emit(gmk_port_ctx(&port), p2p, &task), GMK_OK); /* these two stay */
+    assert_int_equal(gmk_chan_emit(gmk_port_ctx(&port), fan, &task), GMK_OK);
+    gmk_detach(&port);
     assert_int_equal(gmk_halt_within(&t.k, KIT_PATIENCE, &r), GMK_OK);
     assert_int_equal(r.completed, 3); /* ticks 0 and 1, and the message */
-    assert_int_equal(r.dropped, 8);
+    assert_int_equal(r.dropped, 8 + 1 + 3);
 }
 
 static void plain_and_deterministic_work_go_side_by_side(void **state)
@@ -616,14 +920,22 @@ int main(void)
         cmocka_unit_test(another_input_has_another_hash),
         cmocka_unit_test(auto_tick_runs_until_nothing_waits_for_a_tick),
         cmocka_unit_test(auto_tick_leaps_over_ticks_without_work),
+        cmocka_unit_test(input_for_a_tick_that_was_leapt_over_runs_in_the_next),
+        cmocka_unit_test(inputs_that_race_a_leap_are_not_lost),
         cmocka_unit_test(input_for_a_later_tick_waits_for_it),
         cmocka_unit_test(tasks_of_a_tick_run_by_priority_type_and_number),
         cmocka_unit_test(faults_fail_their_task_and_the_tick_goes_on),
         cmocka_unit_test(poison_starts_with_a_tick),
         cmocka_unit_test(a_channel_hands_over_as_many_messages_as_it_has_slots),
         cmocka_unit_test(a_closed_channel_hears_no_deterministic_message),
+        cmocka_unit_test(a_closing_channel_drops_deterministic_messages),
+        cmocka_unit_test(a_deterministic_message_behind_ordinary_ones_waits_for_its_tick),
+        cmocka_unit_test(a_tick_from_outside_keeps_the_subscribers_it_looks_up),
+        cmocka_unit_test(subscribers_come_and_go_while_ticks_pass),
+        cmocka_unit_test(ticks_advanced_from_outside_are_traced),
         cmocka_unit_test(what_a_deterministic_run_cannot_do_is_refused),
         cmocka_unit_test(an_exhausted_arena_ends_the_run_with_an_error),
+        cmocka_unit_test(messages_that_an_exhausted_arena_has_no_room_for_are_dropped),
         cmocka_unit_test(a_halt_drops_what_waits_for_a_tick),
         cmocka_unit_test(plain_and_deterministic_work_go_side_by_side),
     };
