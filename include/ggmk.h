@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ggmk.h — the whole public interface of the kernel. */
+/* ggmk.h — the whole public interface of the kernel, for C11 and C++17. */
 #ifndef GGMK_H
 #define GGMK_H
 

@@ -12,7 +12,7 @@ ARGS ?=
 
 .PHONY: demo run demo-program
 run demo: $(DEMO)
-	$(Q)$(DEMO) $(ARGS) "$(INPUT)"
+	$(Q)$(DEMO) $(ARGS) -- "$(INPUT)"
 
 demo-program: $(if $(DEMO_SRCS),$(DEMO))
 

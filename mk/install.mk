@@ -23,6 +23,7 @@ D_MAN = $(DESTDIR)$(MANDIR)
 
 .PHONY: install uninstall
 install: lib
+	$(if $(filter /%,$(PREFIX)),,$(error PREFIX is '$(PREFIX)', a relative path; give an absolute one: PREFIX=$(abspath $(or $(PREFIX),/usr/local))))
 	$(Q)$(INSTALL) -d $(D_LIB)/pkgconfig $(D_INC)/ggmk $(D_MAN)/man3 $(D_MAN)/man7
 	$(Q)$(INSTALL) -m 644 $(STATIC_LIB) $(D_LIB)/
 	$(Q)$(INSTALL) -m 755 $(SHARED_LIB) $(D_LIB)/

@@ -230,6 +230,7 @@ static void worker_layout(layout_t *l, gmk_core_t *k, const gmk_boot_cfg_t *c, u
     w->index = i;
     w->self = i;
     w->limit = k->batch;
+    w->keeps = UINT64_MAX;
     w->spin_ns = (uint32_t)k->spin_ns;
     w->rng = k->seed + i;
     gmk_lq_init(&w->lq, slots, c->lq_slots);

@@ -255,6 +255,7 @@ typedef struct gmk_worker {
     uint64_t rng;
     uint64_t now;         /* last reading of the clock */
     uint32_t since_clock; /* tasks run since then */
+    uint64_t keeps;       /* as keeper: until when, UINT64_MAX = it is none */
     uint32_t spin_ns;     /* adaptive */
     uint32_t gathers;
     gmk_a64_t sums[GMK_HAL_MAX_LANES / 32 + 1]; /* gmk_reduce_sum: one per warp */
@@ -300,10 +301,11 @@ typedef struct gmk_evq {
 } gmk_evq_t;
 
 typedef struct gmk_idle {
-    _Alignas(GMK_CACHE_LINE) gmk_a64_t word;   /* spinning << 32 | parked */
-    gmk_a64_t mask[GMK_MAX_WORKERS / 64 + 1];  /* who is parked, by place in core->workers */
-    _Alignas(GMK_CACHE_LINE) gmk_a32_t keeper; /* 1 + the parked worker that minds the timers */
-    gmk_a64_t keeper_due;
+    _Alignas(GMK_CACHE_LINE) gmk_a64_t word;  /* spinning << 32 | parked */
+    gmk_a64_t mask[GMK_MAX_WORKERS / 64 + 1]; /* who is parked, by place in core->workers */
+    _Alignas(GMK_CACHE_LINE) gmk_a64_t
+        keeper_due;   /* until when a parked worker minds the timers, UINT64_MAX = nobody does */
+    gmk_a32_t keeper; /* 1 + the one that became it last: a good one to wake */
 } gmk_idle_t;
 
 /* ---- kernel ------------------------------------------------------------------------------- */

@@ -161,19 +161,16 @@ static GMK_COLD int unheard(gmk_front_t *f, gmk_channel_t *c, const gmk_task_t *
     return (int)n;
 }
 
-/* A lossy channel without room sheds its newest messages: the ones at hand. */
-static GMK_COLD int shed_newest(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n, uint32_t hearers)
+/* A lossy P2P channel without room sheds its newest messages: the ones at hand. */
+static GMK_COLD int shed_newest(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
 {
-    if (hearers > 1 && payloads_add(f, t, n, hearers - 1) < 0)
-        hearers = 1; /* a reference for each letter cannot be counted: one letter stands for all */
-    gmk_count(f, &f->counts->accepted, (uint64_t)n * hearers);
+    gmk_count(f, &f->counts->accepted, n);
     for (uint32_t i = 0; i < n; i++) {
         gmk_task_born(f, &t[i], 0);
         t[i].type = t[i].type != 0 ? t[i].type : c->msg_type;
         t[i].channel = c->handle;
         t[i].flags |= GMK_TASK_CHANNEL_MSG;
-        for (uint32_t j = 0; j < hearers; j++)
-            gmk_drop(f, &t[i], GMK_DROP_SHED);
+        gmk_drop(f, &t[i], GMK_DROP_SHED);
     }
     return (int)n;
 }
@@ -197,6 +194,9 @@ static void pass_on(gmk_front_t *f, gmk_channel_t *c, uint64_t w, uint32_t round
     gmk_waiter_check(f, c);
 }
 
+/* How often an emitter tries to make room by shedding before it is refused. */
+#define GMK_ROOM_ROUNDS 1024u
+
 /* Sheds from those that hold the emitter. */
 static bool shed_laggards(gmk_front_t *f, gmk_channel_t *c, uint64_t w, uint32_t prio)
 {
@@ -210,13 +210,18 @@ static bool shed_laggards(gmk_front_t *f, gmk_channel_t *c, uint64_t w, uint32_t
     return any;
 }
 
-/* Makes room by what the channel allows.  True: look again. */
+/*
+ * Makes room by what the channel allows.  True: look again.  A lossy fan-out has room as soon as its
+ * distributor has passed on what was published, and that waits for nobody but those at work on it.
+ */
 static GMK_COLD bool make_room(gmk_front_t *f, gmk_channel_t *c, uint64_t w, uint32_t prio, uint32_t round)
 {
     if (c->mode == GMK_FANOUT && c->guarantee == GMK_LOSSY) {
         pass_on(f, c, w, round);
         return true;
     }
+    if (round >= GMK_ROOM_ROUNDS)
+        return false;
     if (c->guarantee == GMK_LOSSY && (c->flags & GMK_CHAN_DROP_OLDEST) != 0) {
         gmk_mailbox_t *m = (gmk_mailbox_t *)(uintptr_t)gmk_load64(&c->p2p, GMK_ACQ, GMK_KERNEL);
         return m != NULL && gmk_mailbox_shed_oldest(f, m);
@@ -231,13 +236,11 @@ static GMK_COLD bool make_room(gmk_front_t *f, gmk_channel_t *c, uint64_t w, uin
     return behind;
 }
 
-#define GMK_ROOM_ROUNDS 1024u
-
 /* No credit for even one message. */
-static GMK_COLD int refused(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n, uint32_t hearers)
+static GMK_COLD int refused(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
 {
     if (c->guarantee == GMK_LOSSY)
-        return shed_newest(f, c, t, n, hearers);
+        return shed_newest(f, c, t, n);
     return GMK_CHAN_FULL;
 }
 
@@ -264,8 +267,8 @@ int gmk_chan_put(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
         if (GMK_UNLIKELY(credits_known(c, w, prio) < (int64_t)n)) {
             int64_t left = credits_now(c, w, prio);
             if (left <= 0) {
-                if (round++ >= GMK_ROOM_ROUNDS || !make_room(f, c, w, prio, round))
-                    return refused(f, c, t, n, hearers);
+                if (!make_room(f, c, w, prio, round++))
+                    return refused(f, c, t, n);
                 w = gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL);
                 continue;
             }

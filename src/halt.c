@@ -259,7 +259,8 @@ int gmk_halt_within(gmk_kernel_t *kernel, uint64_t timeout_ns, gmk_halt_report_t
     int rc = begin_halt(k, timeout_ns);
     if (rc < 0)
         return rc;
-    bool halted = gmk_load32(&k->state, GMK_ACQ, GMK_KERNEL) == GMK_CORE_HALTED; /* a call kept the last halt */
+    bool halted = gmk_load32(&k->state, GMK_ACQ, GMK_KERNEL) ==
+                  GMK_CORE_HALTED; /* a call kept the last halt */
     if (!halted)
         gmk_store32(&k->state, GMK_CORE_STOPPING, GMK_SEQ, GMK_KERNEL);
     spent = gmk_hal_now_ns() - start;

@@ -95,29 +95,36 @@ static bool spin(gmk_worker_t *w, bool (*visible)(gmk_worker_t *w))
     return false;
 }
 
-/* How long to sleep: as keeper until the next timer, else for good. */
-static uint64_t become_keeper(gmk_core_t *k, uint32_t place)
+/*
+ * How long to sleep: as keeper until the next timer, else for good.  Whoever sets keeper_due is the
+ * keeper; a worker that knows of an earlier time takes over, and the other sleeps on until its own.
+ */
+static uint64_t become_keeper(gmk_worker_t *w)
 {
-    gmk_idle_t *idle = &k->idle;
+    gmk_core_t *k = w->front.core;
     uint64_t due = gmk_load64(&k->evq.next_ns, GMK_RLX, GMK_KERNEL);
-    uint32_t keeper = gmk_load32(&idle->keeper, GMK_ACQ, GMK_KERNEL);
-    if (due == UINT64_MAX || (keeper != 0 && gmk_load64(&idle->keeper_due, GMK_ACQ, GMK_KERNEL) <= due))
-        return GMK_HAL_FOREVER;
-    if (!gmk_cas32(&idle->keeper, &keeper, place + 1, GMK_ACQ_REL, GMK_KERNEL))
+    uint64_t kept = gmk_load64(&k->idle.keeper_due, GMK_ACQ, GMK_KERNEL);
+    if (kept <= due)
+        return GMK_HAL_FOREVER; /* also when there is no timer */
+    if (!gmk_cas64(&k->idle.keeper_due, &kept, due, GMK_ACQ_REL, GMK_KERNEL))
         return 0; /* somebody else is just becoming it: look again */
-    gmk_store64(&idle->keeper_due, due, GMK_REL, GMK_KERNEL);
+    w->keeps = due;
+    gmk_store32(&k->idle.keeper, w->self + 1, GMK_RLX, GMK_KERNEL);
     uint64_t now = gmk_hal_now_ns();
     return due > now ? due - now : 0;
 }
 
-/* Ordered before the caller's next look at the event queue's inbox: pairs with gmk_evq_add. */
-static void stop_keeping(gmk_core_t *k, uint32_t place)
+/*
+ * Ordered before the caller's next look at the event queue's inbox: pairs with gmk_evq_add.  A time that
+ * another keeper has set meanwhile stays, unless it is the very same: then there are two for a while.
+ */
+static void stop_keeping(gmk_worker_t *w)
 {
-    uint32_t me = place + 1;
-    if (gmk_load32(&k->idle.keeper, GMK_RLX, GMK_KERNEL) != me)
+    uint64_t due = w->keeps;
+    if (due == UINT64_MAX)
         return;
-    gmk_store64(&k->idle.keeper_due, UINT64_MAX, GMK_REL, GMK_KERNEL);
-    (void)gmk_cas32(&k->idle.keeper, &me, 0, GMK_ACQ_REL, GMK_KERNEL);
+    w->keeps = UINT64_MAX;
+    (void)gmk_cas64(&w->front.core->idle.keeper_due, &due, UINT64_MAX, GMK_ACQ_REL, GMK_KERNEL);
     gmk_fence(GMK_SEQ, GMK_KERNEL);
 }
 
@@ -140,7 +147,7 @@ void gmk_idle_park(gmk_worker_t *w, bool (*visible)(gmk_worker_t *w))
     (void)gmk_add64(&k->idle.word, 1 - GMK_SPINNER, GMK_ACQ_REL, GMK_KERNEL);
     gmk_hal_asym_heavy();
     bool asleep = !visible(w), woken = false;
-    uint64_t timeout = asleep ? become_keeper(k, place) : 0;
+    uint64_t timeout = asleep ? become_keeper(w) : 0;
     if (timeout != 0) {
         gmk_count(&w->front, &w->front.counts->parks, 1);
         if (gmk_load32(&k->drainers, GMK_ACQ, GMK_KERNEL) != 0)
@@ -149,7 +156,7 @@ void gmk_idle_park(gmk_worker_t *w, bool (*visible)(gmk_worker_t *w))
     }
     if (woken)
         learn_gap(w, began);
-    stop_keeping(k, place);
+    stop_keeping(w);
     if (!unmask(k, place) && !woken)
         (void)gmk_hal_park_wait(&w->park, GMK_HAL_FOREVER); /* a waker was faster: its token is ours */
 }

@@ -25,6 +25,7 @@ typedef struct gmk_registered {
     gmk_module_t *module;
     enum gmk_module_state state;
     uint64_t epoch; /* leaving: the grace period to wait for */
+    bool no_fini;   /* leaving: its init failed */
 } gmk_registered_t;
 
 typedef struct gmk_registry {
@@ -33,8 +34,14 @@ typedef struct gmk_registry {
     uint32_t level; /* trace level of modules that come */
     uint32_t levels[GMK_MODULES_MAX];
     uint32_t chan_owner[GMK_MAX_CHANNELS]; /* 1 + the module that declared the type first */
-    bool quiet;                            /* no lines on the console */
+    struct {
+        uint32_t handle, slots;
+    } opened[GMK_MAX_CHANNELS]; /* what a declaration that opened a channel asked for */
+    bool quiet;                 /* no lines on the console */
 } gmk_registry_t;
+
+/* What is wrong with a name, to be put behind it ("is empty"); NULL = nothing. */
+const char *gmk_name_fault(const char *name, bool channel);
 
 /* Loads m: handlers, channels, init, subscriptions.  On an error everything is undone. */
 int gmk_registry_load(gmk_front_t *f, gmk_module_t *m);

@@ -73,6 +73,19 @@ check "a program builds against the static library" build "$T/static" examples/f
 check "and runs" says "task of type 1 carries 42" "$T/static"
 check "which it contains" fails sh -c "readelf -d '$T/static' | grep NEEDED | grep gmk"
 
+# The same with a handler that does not return: says what became of it, and not that all is well.
+sed -e 's/    printf(.*/    for (; ctx != NULL;) ;/' \
+    -e 's/\.n_workers = 4/.n_workers = 1, .flags = GMK_BOOT_NO_WATCHDOG, .halt_timeout_ns = 50000000/' \
+    examples/first/first.c >"$T/stuck.c"
+says_why()
+{
+    got=$("$T/stuck" 2>&1 >/dev/null)
+    [ $? -eq 1 ] && [ "$got" = "first: in use" ] || { echo "got: $got"; return 1; }
+}
+# shellcheck disable=SC2046
+check "a handler that does not return" build "$T/stuck" "$T/stuck.c" $(static_libs)
+check "is what the program complains of" says_why
+
 cat >"$T/linked.c" <<'EOF'
 #include <ggmk.h>
 #include <stdio.h>
@@ -92,6 +105,31 @@ EOF
 check "GMK_MODULE works with the shared library" build "$T/linked" "$T/linked.c" $(pkg-config --libs ggmk)
 check "and boots" says "linked 3" env LD_LIBRARY_PATH="$D/lib" "$T/linked"
 
+cat >"$T/cxx.cc" <<'EOF'
+#include <ggmk.h>
+#include <cstdio>
+static int hello(gmk_ctx_t *c) { std::printf("C++ %u\n", c->task->type); return GMK_OK; }
+static const gmk_handler_reg_t handlers[] = {{3, hello, "hello", 0, 0, 0, 0, 0}};
+static gmk_module_t greeter = {"greeter", 0, handlers, 1, nullptr, 0, nullptr, nullptr, nullptr};
+GMK_MODULE(greeter);
+int main()
+{
+    gmk_kernel_t k;
+    gmk_boot_cfg_t cfg{};
+    gmk_task_t t{};
+    cfg.n_workers = 1, cfg.flags = GMK_BOOT_LINKED, t.type = 3;
+    return gmk_boot(&k, &cfg, nullptr, 0) || gmk_submit(&k, &t) || gmk_halt(&k);
+}
+EOF
+if command -v "${CXX:-g++}" >/dev/null; then
+    # shellcheck disable=SC2046
+    check "ggmk.h compiles and links in C++17" "${CXX:-g++}" -std=c++17 -Wall -Wextra -pedantic -Werror \
+        $(pkg-config --cflags ggmk) "$T/cxx.cc" -o "$T/cxx" $(pkg-config --libs ggmk)
+    check "and runs" says "C++ 3" env LD_LIBRARY_PATH="$D/lib" "$T/cxx"
+else
+    echo "# no C++ compiler here: C++ was not tried"
+fi
+
 cat >"$T/ring.c" <<'EOF'
 #include <ggmk/spsc.h>
 #include <ggmk/mpmc.h>
@@ -105,6 +143,13 @@ check "every header stands alone" headers_alone
 check "uninstall leaves a folder that holds a stranger's file" make_ uninstall
 check "and the file" test -e "$D/include/ggmk/mine.h"
 rm -f "$D/include/ggmk/mine.h"
+relative_prefix()
+{
+    why=$("$MAKE" -s --no-print-directory BUILD="$BUILD" DESTDIR="$T/rel/" PREFIX=rel install 2>&1) && return 1
+    echo "$why"
+    echo "$why" | grep -q "PREFIX is 'rel', a relative path" && [ ! -e "$T/rel" ]
+}
+check "a relative PREFIX is refused" relative_prefix
 check "install again" make_ install
 check "uninstall" make_ uninstall
 check "leaves no file" test -z "$(find "$ROOT" ! -type d)"

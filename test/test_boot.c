@@ -370,6 +370,124 @@ static void a_missing_module_is_invalid(void **state)
     assert_int_equal(gmk_boot(&k, NULL, NULL, 0), GMK_ERR_INVAL);
 }
 
+static int fail_4(gmk_ctx_t *c)
+{
+    (void)c;
+    return GMK_FAIL(4);
+}
+
+static void what_is_wrong_is_said_with_its_value(void **state)
+{
+    static const gmk_handler_reg_t ok[] = {{.type = 1, .fn = run_run, .name = "run"}};
+    static const gmk_handler_reg_t far[] = {{.type = 9999, .fn = run_run, .name = "far"}};
+    static const gmk_handler_reg_t zero[] = {{.type = 0, .fn = run_run}};
+    static const gmk_handler_reg_t none[] = {{.type = 2}};
+    static const gmk_handler_reg_t spaced[] = {{.type = 2, .fn = run_run, .name = "a b"}};
+    static const gmk_handler_reg_t yields[] = {{.type = 2, .fn = run_run, .max_yields = 70000}};
+    static const gmk_chan_decl_t slots[] = {{.name = "a.b", .direction = GMK_PRODUCES, .slots = 1u << 21}};
+    static const gmk_chan_decl_t mode[] = {{.name = "a.b", .direction = GMK_PRODUCES, .mode = 9}};
+    static const gmk_chan_decl_t sys[] = {{.name = "sys.mine", .direction = GMK_PRODUCES}};
+    static const gmk_chan_decl_t upper[] = {{.name = "Ab", .direction = GMK_PRODUCES}};
+    static const gmk_chan_decl_t nowhere[] = {{.name = "a.b"}};
+    static const gmk_chan_decl_t deaf[] = {{.name = "a.b", .direction = GMK_CONSUMES, .handler = 77}};
+    static const gmk_chan_decl_t order[] = {
+        {.name = "a.b", .direction = GMK_CONSUMES, .handler = 1, .order = 5}};
+    static const gmk_chan_decl_t twice[] = {{.name = "a.b", .direction = GMK_CONSUMES, .handler = 1},
+                                            {.name = "a.b", .direction = GMK_CONSUMES, .handler = 1}};
+    const struct {
+        gmk_boot_cfg_t cfg;
+        gmk_module_t m;
+        int rc;
+        const char *says;
+    } wrong[] = {
+        {{.name = "0123456789012345678901234567890123456789"},
+         {.name = "m"},
+         GMK_ERR_INVAL,
+         "name is longer than 31 bytes"},
+        {{.name = "a b"}, {.name = "m"}, GMK_ERR_INVAL, "name has a byte outside [a-zA-Z0-9_.-]: \"a b\""},
+        {{.lq_slots = 100},
+         {.name = "m"},
+         GMK_ERR_RANGE,
+         "lq_slots is 100, it must be a power of two, 16 .. 16777216"},
+        {{.arena_size = UINT64_C(1) << 62},
+         {.name = "m"},
+         GMK_ALLOC_FAIL,
+         "does not give 4611686018427387904 bytes"},
+        {{0}, {.name = NULL}, GMK_ERR_INVAL, "the name of a module is NULL"},
+        {{0}, {.name = ""}, GMK_ERR_INVAL, "the name of a module is empty"},
+        {{0}, {.name = ""}, GMK_ERR_INVAL, "module 0: invalid"},
+        {{0}, {.name = "m", .n_handlers = 3}, GMK_ERR_INVAL, "it has 3 handlers and no table"},
+        {{0}, {.name = "m", .n_channels = 2}, GMK_ERR_INVAL, "it has 2 channels and no table"},
+        {{0},
+         {.name = "m", .handlers = far, .n_handlers = 1},
+         GMK_ERR_RANGE,
+         "handler 0 \"far\" (type 9999): the type must be 1 .. 255 (n_types is 256; raise it)"},
+        {{0},
+         {.name = "m", .handlers = zero, .n_handlers = 1},
+         GMK_ERR_RANGE,
+         "handler 0 (type 0): the type must be 1 .. 255"},
+        {{0},
+         {.name = "m", .handlers = none, .n_handlers = 1},
+         GMK_ERR_INVAL,
+         "handler 0 (type 2): it has no function"},
+        {{0},
+         {.name = "m", .handlers = spaced, .n_handlers = 1},
+         GMK_ERR_INVAL,
+         "handler 0 \"a b\" (type 2): its name has a byte"},
+        {{0},
+         {.name = "m", .handlers = yields, .n_handlers = 1},
+         GMK_ERR_RANGE,
+         "max_yields is 70000, at most 65535"},
+        {{0},
+         {.name = "m", .channels = slots, .n_channels = 1},
+         GMK_ERR_RANGE,
+         "\"a.b\": slots is 2097152, at most 1048576"},
+        {{0}, {.name = "m", .channels = mode, .n_channels = 1}, GMK_ERR_RANGE, "\"a.b\": mode is 9"},
+        {{0},
+         {.name = "m", .channels = sys, .n_channels = 1},
+         GMK_ERR_INVAL,
+         "\"sys.mine\": names that begin with \"sys.\""},
+        {{0},
+         {.name = "m", .channels = upper, .n_channels = 1},
+         GMK_ERR_INVAL,
+         "the name of channel 0 has a byte outside [a-z0-9_.-]: \"Ab\""},
+        {{0}, {.name = "m", .channels = nowhere, .n_channels = 1}, GMK_ERR_INVAL, "\"a.b\": direction is 0"},
+        {{0},
+         {.name = "m", .channels = deaf, .n_channels = 1},
+         GMK_ERR_NOTFOUND,
+         "\"a.b\": there is no handler of type 77"},
+        {{0},
+         {.name = "m", .handlers = ok, .n_handlers = 1, .channels = order, .n_channels = 1},
+         GMK_ERR_RANGE,
+         "\"a.b\": order is 5"},
+        {{0},
+         {.name = "m", .handlers = ok, .n_handlers = 1, .channels = twice, .n_channels = 2},
+         GMK_CHAN_ALREADY_BOUND,
+         "\"a.b\": it is GMK_P2P and has its subscriber (module \"m\"); declare it GMK_FANOUT"},
+        {{0}, {.name = "m", .init = fail_4}, GMK_FAIL(4), "init failed with \"handler failure\" (-1004)"},
+    };
+    bool heard = console_is_stderr();
+    (void)state;
+    for (uint32_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        gmk_module_t m = wrong[i].m, *list[] = {&m};
+        gmk_boot_cfg_t cfg = wrong[i].cfg;
+        char text[1024];
+        cfg.n_workers = 1;
+        boot_says(&cfg, list, 1, wrong[i].rc, text, sizeof text);
+        if (heard && strstr(text, wrong[i].says) == NULL)
+            fail_msg("case %u: no \"%s\" in: %s", i, wrong[i].says, text);
+    }
+    gmk_boot_cfg_t cfg = {.n_workers = 1};
+    gmk_module_t *nobody[] = {NULL};
+    char text[3][512];
+    boot_says(NULL, NULL, 0, GMK_ERR_INVAL, text[0], sizeof text[0]);
+    boot_says(&cfg, NULL, 1, GMK_ERR_INVAL, text[1], sizeof text[1]);
+    boot_says(&cfg, nobody, 1, GMK_ERR_INVAL, text[2], sizeof text[2]);
+    assert_true(!heard || strstr(text[0], "cfg is NULL") != NULL);
+    assert_true(!heard || strstr(text[1], "mods is NULL and n_mods is 1") != NULL);
+    assert_true(!heard || strstr(text[2], "module 0 is NULL") != NULL);
+}
+
 static void linked_modules_boot_when_asked_for(void **state)
 {
     gmk_boot_cfg_t cfg = kit_cfg(1);
@@ -576,6 +694,7 @@ int main(void)
         cmocka_unit_test(a_failing_init_undoes_everything_before_it),
         cmocka_unit_test(modules_that_disagree_stop_the_boot),
         cmocka_unit_test(a_missing_module_is_invalid),
+        cmocka_unit_test(what_is_wrong_is_said_with_its_value),
         cmocka_unit_test(linked_modules_boot_when_asked_for),
         cmocka_unit_test(many_kernels_live_in_one_process),
         cmocka_unit_test(drain_waits_for_work_but_not_for_the_future),

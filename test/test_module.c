@@ -2,6 +2,8 @@
 /* Modules: loading, unloading under load, what is undone, what two of them disagree on, shared objects. */
 #include "chan_kit.h"
 
+#include "core.h"
+
 #include <dlfcn.h>
 
 static atomic_uint inits, finis, order_n;
@@ -234,6 +236,66 @@ static void a_disagreement_stops_the_load(void **state)
     assert_int_equal(gmk_halt(&loud), GMK_OK);
 }
 
+/* What two declarations of one channel may differ in. */
+static gmk_chan_decl_t first_decl[1], then_decl[1];
+
+static int boot_two_decls(void)
+{
+    gmk_module_t one = {.name = "first-module", .channels = first_decl, .n_channels = 1};
+    gmk_module_t two = {.name = "second-module", .channels = then_decl, .n_channels = 1};
+    gmk_module_t *both[] = {&one, &two};
+    gmk_boot_cfg_t cfg = kit_cfg(1);
+    cfg.flags = 0;
+    int rc = gmk_boot(&loud, &cfg, both, 2);
+    if (rc == GMK_OK)
+        assert_int_equal(gmk_halt(&loud), GMK_OK);
+    return rc;
+}
+
+static void declarations_agree_on_the_channel(void **state)
+{
+    (void)state;
+    const gmk_chan_decl_t like = {.name = "quarrel", .direction = GMK_PRODUCES};
+    const struct {
+        uint32_t mode[2], guarantee[2], slots[2];
+        int rc;
+        const char *says;
+    } pair[] = {
+        {{GMK_FANOUT, GMK_P2P},
+         {0, 0},
+         {0, 0},
+         GMK_ERR_INVAL,
+         "declares mode GMK_P2P, but \"first-module\" declared GMK_FANOUT"},
+        {{GMK_P2P, GMK_FANOUT},
+         {0, 0},
+         {0, 0},
+         GMK_ERR_INVAL,
+         "declares mode GMK_FANOUT, but \"first-module\" declared GMK_P2P"},
+        {{0, 0},
+         {GMK_LOSSY, 0},
+         {0, 0},
+         GMK_ERR_INVAL,
+         "guarantee GMK_LOSSLESS, but \"first-module\" declared GMK_LOSSY"},
+        {{0, 0}, {0, 0}, {8, 16}, GMK_ERR_INVAL, "slots 16, but \"first-module\" declared 8"},
+        {{0, 0}, {0, 0}, {1024, 16}, GMK_ERR_INVAL, "slots 16, but \"first-module\" declared 1024"},
+        {{1, 1}, {1, 1}, {8, 0}, GMK_OK, ""},
+        {{1, 1}, {1, 1}, {0, 8}, GMK_OK, ""},
+        {{0, 0}, {0, 0}, {8, 8}, GMK_OK, ""},
+    };
+    for (uint32_t i = 0; i < sizeof pair / sizeof *pair; i++) {
+        char text[4096];
+        first_decl[0] = then_decl[0] = like;
+        first_decl[0].mode = pair[i].mode[0], then_decl[0].mode = pair[i].mode[1];
+        first_decl[0].guarantee = pair[i].guarantee[0], then_decl[0].guarantee = pair[i].guarantee[1];
+        first_decl[0].slots = pair[i].slots[0], then_decl[0].slots = pair[i].slots[1];
+        say(boot_two_decls, pair[i].rc, text, sizeof text);
+        if (strstr(text, pair[i].says) == NULL)
+            fail_msg("case %u: no \"%s\" in: %s", i, pair[i].says, text);
+        if (pair[i].rc != GMK_OK)
+            names_are_said(text);
+    }
+}
+
 static int refused_loads(void)
 {
     static const gmk_handler_reg_t taken[] = {{.type = T_OWN, .fn = note, .name = "mine"},
@@ -316,6 +378,81 @@ static void what_follows_a_good_init_is_undone_by_fini(void **state)
     assert_int_equal(atomic_load(&finis), 1);
     emit_range(ch, 0, 3);
     wait_seen(T_A, 3);
+}
+
+static int fail_42(gmk_ctx_t *c)
+{
+    (void)c;
+    return GMK_FAIL(42);
+}
+
+static gmk_module_t fails_42 = {.name = "fails", .init = fail_42, .fini = count_fini};
+
+/* A handler that does not return holds a failed load up for the halt timeout, and no longer. */
+static void a_failed_load_does_not_wait_for_ever(void **state)
+{
+    (void)state;
+    atomic_store(&seen[T_A].hold, 1);
+    kit_submit(&F.t, T_A, NULL);
+    KIT_WAIT(atomic_load(&seen[T_A].inside) == 1);
+    assert_int_equal(gmk_module_load(&F.t.k, &fails_42), GMK_FAIL(42));
+    assert_int_equal(atomic_load(&seen[T_A].inside), 1);
+    assert_int_equal(gmk_module_load(&F.t.k, &fails_42), GMK_ERR_EXISTS); /* its undoing goes on */
+    assert_int_equal(gmk_module_unload(&F.t.k, "fails"), GMK_ERR_TIMEOUT);
+    atomic_store(&seen[T_A].hold, 0);
+    KIT_WAIT(atomic_load(&seen[T_A].inside) == 0);
+    int rc; /* the next load ends it, whenever the worker has passed */
+    KIT_WAIT((rc = gmk_module_load(&F.t.k, &fails_42)) != GMK_ERR_EXISTS);
+    assert_int_equal(rc, GMK_FAIL(42));
+    KIT_WAIT(gmk_module_unload(&F.t.k, "fails") == GMK_ERR_NOTFOUND);
+    assert_int_equal(atomic_load(&finis), 0); /* init never succeeded */
+}
+
+static void halt_ends_what_a_failed_load_left(void **state)
+{
+    (void)state;
+    kit_t t;
+    gmk_boot_cfg_t cfg = kit_cfg(1);
+    cfg.halt_timeout_ns = 10 * KIT_MS;
+    KIT_BOOT(&t, cfg, chan_handlers);
+    uint32_t before = atomic_load(&finis);
+    atomic_store(&seen[T_A].hold, 1);
+    kit_submit(&t, T_A, NULL);
+    KIT_WAIT(atomic_load(&seen[T_A].inside) == 1);
+    assert_int_equal(gmk_module_load(&t.k, &fails_42), GMK_FAIL(42));
+    atomic_store(&seen[T_A].hold, 0);
+    assert_int_equal(gmk_halt_within(&t.k, KIT_PATIENCE, NULL), GMK_OK);
+    assert_int_equal(atomic_load(&finis), before);
+}
+
+static const gmk_chan_decl_t shared_decl[] = {{.name = "shared.a", .direction = GMK_PRODUCES}};
+static gmk_module_t shares = {.name = "shares", .channels = shared_decl, .n_channels = 1};
+static int others_init(gmk_ctx_t *c)
+{
+    gmk_chan_t b;
+    if (gmk_module_load(c->kernel, &shares) != GMK_OK || gmk_chan_find(c, "shared.b", &b) != GMK_OK ||
+        gmk_chan_sub(c, b, &(gmk_sub_cfg_t){.handler = T_B}, NULL) != GMK_OK)
+        return GMK_FAIL(1);
+    return GMK_FAIL(42);
+}
+
+/* What others use by now stays when the load that opened it fails. */
+static void a_failed_load_leaves_what_others_use(void **state)
+{
+    (void)state;
+    static const gmk_chan_decl_t d[] = {{.name = "shared.a", .direction = GMK_PRODUCES},
+                                        {.name = "shared.b", .direction = GMK_PRODUCES},
+                                        {.name = "shared.c", .direction = GMK_PRODUCES}};
+    static gmk_module_t m = {.name = "opens", .channels = d, .n_channels = 3, .init = others_init};
+    gmk_chan_t a, b, c;
+    assert_int_equal(gmk_module_load(&F.t.k, &m), GMK_FAIL(42));
+    F.extra = &shares;
+    assert_int_equal(gmk_chan_find(F.c, "shared.a", &a), GMK_OK); /* "shares" declared it */
+    assert_int_equal(gmk_chan_find(F.c, "shared.b", &b), GMK_OK); /* type b listens */
+    assert_int_equal(gmk_chan_find(F.c, "shared.c", &c), GMK_ERR_NOTFOUND);
+    fix_keep(a);
+    emit_range(fix_keep(b), 0, 3);
+    wait_seen(T_B, 3);
 }
 
 /* ---- order ---------------------------------------------------------------------------------- */
@@ -511,6 +648,50 @@ static void halt_ends_what_an_unload_began(void **state)
     assert_int_equal(atomic_load(&finis), before + 1);
 }
 
+/* A type that somebody else registers later is not the error handler that was asked for. */
+static void an_error_handler_ends_with_its_module(void **state)
+{
+    (void)state;
+    static const gmk_handler_reg_t h[] = {{.type = T_OWN, .fn = quiet_run}};
+    static gmk_module_t other = {.name = "other", .handlers = h, .n_handlers = 1};
+    gmk_chan_t ch = open_chan("fails", GMK_P2P, GMK_LOSSLESS, 4);
+    listen_to("sys.error", T_ERR);
+    sub_to(ch, T_A);
+    atomic_store(&seen[T_A].result, GMK_FAIL(3));
+    assert_int_equal(gmk_module_load(&F.t.k, &own_module), GMK_OK);
+    (void)own_chan();
+    assert_int_equal(gmk_chan_on_error(F.c, ch, T_OWN), GMK_OK);
+    emit_range(ch, 0, 1);
+    wait_seen(T_OWN, 1);
+    assert_int_equal(gmk_module_unload(&F.t.k, "own"), GMK_OK);
+    load_extra(&other);
+    emit_range(ch, 1, 2);
+    wait_seen(T_ERR, 1);
+    assert_int_equal(dead_code_at(&seen[T_ERR], 0), GMK_FAIL(3));
+    kit_drain(&F.t);
+    assert_int_equal(kit_type(&F.t, T_OWN).completed, 1);
+}
+
+static uint32_t trace_mask(void) { return gmk_load32(&F.t.k.core->trace_mask, GMK_RLX, GMK_KERNEL); }
+
+/* Only the modules that are there say how much is traced. */
+static void a_level_goes_with_its_module(void **state)
+{
+    (void)state;
+    static gmk_module_t noisy = {.name = "noisy"}, last = {.name = "last"};
+    assert_int_equal(trace_mask(), GMK_TRACE_ERROR);
+    assert_int_equal(gmk_module_load(&F.t.k, &noisy), GMK_OK);
+    assert_int_equal(gmk_module_load(&F.t.k, &last), GMK_OK); /* so that its place stays, empty */
+    assert_int_equal(gmk_trace_level(&F.t.k, "noisy", GMK_TRACE_ALL), GMK_OK);
+    assert_int_equal(trace_mask(), GMK_TRACE_ALL);
+    assert_int_equal(gmk_module_unload(&F.t.k, "noisy"), GMK_OK);
+    assert_int_equal(trace_mask(), GMK_TRACE_ERROR);
+    assert_int_equal(gmk_trace_level(&F.t.k, "last", GMK_TRACE_INFO), GMK_OK);
+    assert_int_equal(trace_mask(), GMK_TRACE_INFO);
+    assert_int_equal(gmk_module_unload(&F.t.k, "last"), GMK_OK);
+    assert_int_equal(trace_mask(), GMK_TRACE_ERROR);
+}
+
 static void types_are_free_again_after_an_unload(void **state)
 {
     (void)state;
@@ -661,14 +842,20 @@ int main(void)
         TEST(a_consuming_declaration_subscribes),
         TEST(a_disagreement_stops_the_boot),
         TEST(a_disagreement_stops_the_load),
+        TEST(declarations_agree_on_the_channel),
         TEST(a_refusal_says_why),
         TEST(a_failed_init_is_undone),
+        cmocka_unit_test_setup_teardown(a_failed_load_does_not_wait_for_ever, short_up, fix_down),
+        TEST(halt_ends_what_a_failed_load_left),
+        TEST(a_failed_load_leaves_what_others_use),
         TEST(what_follows_a_good_init_is_undone_by_fini),
         TEST(fini_runs_in_reverse),
         TEST(what_is_queued_is_dropped_as_unloaded),
         TEST(a_busy_mailbox_is_dropped_in_order),
         cmocka_unit_test_setup_teardown(an_unload_that_times_out_goes_on, short_up, fix_down),
         TEST(halt_ends_what_an_unload_began),
+        TEST(an_error_handler_ends_with_its_module),
+        TEST(a_level_goes_with_its_module),
         TEST(types_are_free_again_after_an_unload),
         TEST(unload_and_load_under_load),
         TEST(shared_objects_come_and_go),

@@ -7,6 +7,7 @@
 LC_ALL=C
 export LC_ALL
 BUILD=${BUILD:-build}
+MAKE=${MAKE:-make}
 WC=$BUILD/wordcount
 T=$(mktemp -d "${TMPDIR:-/tmp}/wordcount.XXXXXX") || exit 1
 trap 'rm -rf "$T"' EXIT
@@ -140,7 +141,8 @@ printf 'b a B c,A' | "$WC" >"$T/got" 2>&1
 is "ties by word, and the format of uniq -c" '      2 a\n      2 b\n      1 c\n'
 
 # ---- bad input ------------------------------------------------------------------------------
-refuses "a file that is not there" 1 'no-such-file: No such file' "$WC" "$T/no-such-file"
+refuses "a file that is not there" 1 "no-such-file': No such file" "$WC" "$T/no-such-file"
+refuses "an empty name" 1 "'': an empty name" "$WC" ''
 refuses "a directory" 1 'Is a directory' "$WC" "$T"
 refuses "a closed standard input" 1 'standard input: Bad file' sh -c "'$WC' <&-"
 if [ "$(id -u)" -ne 0 ]; then
@@ -148,8 +150,12 @@ if [ "$(id -u)" -ne 0 ]; then
     chmod 0 "$T/secret"
     refuses "an unreadable file" 1 'Permission denied' "$WC" "$T/secret"
 fi
-refuses "an unknown option" 2 'usage:' "$WC" --bogus "$T/small"
-refuses "an option without its value" 2 'usage:' "$WC" --top
+refuses "an unknown option" 2 "^wordcount: unknown option '--bogus' (wordcount --help" "$WC" --bogus "$T/small"
+refuses "an unknown letter" 2 "unknown option '-x'" "$WC" -xn 5 "$T/small"
+refuses "an option without its value" 2 "no value for the option '--top'" "$WC" --top
+"$MAKE" -s --no-print-directory BUILD="$BUILD" run INPUT=-x >"$T/why" 2>&1 # which builds it first, maybe
+grep -q "^wordcount: '-x': No such file" "$T/why"
+result $? "make run with a file whose name begins with -"
 refuses "two files" 2 'one file at a time' "$WC" "$T/small" "$T/small"
 for bad in -1 x 1x '' 99999999999999999999; do
     refuses "--top '$bad'" 2 'not a number' "$WC" --top "$bad" "$T/small"
@@ -157,14 +163,29 @@ done
 refuses "no workers" 2 'not a number from 1 to 256' "$WC" --workers 0 "$T/small"
 refuses "a thousand workers" 2 'not a number from 1 to 256' "$WC" --workers 1000 "$T/small"
 refuses "a chunk too small" 2 'not a number' "$WC" --chunk 15 "$T/small"
-refuses "a trace that cannot be written" 1 'No such file' "$WC" --top 0 --trace "$T/no/such/trace" "$T/none"
+refuses "a chunk that does not fit" 2 '--chunk 67108864 needs --memory 1025 or more, not 64' \
+    "$WC" --chunk 67108864 --memory 64 "$T/small"
+if [ "$(awk '/^MemTotal/ { print int($2 / 1024) }' /proc/meminfo 2>/dev/null || echo 1048576)" -lt 1048576 ]; then
+    refuses "more memory than there is" 2 'more than the [0-9]* MiB this machine has' "$WC" --memory 1048576 "$T/small"
+fi
+refuses "a trace that cannot be written, before the run" 1 "trace': No such file" \
+    "$WC" --trace "$T/no/such/trace" "$T/small"
+refuses "a folder for the trace" 1 'Is a directory' "$WC" --trace "$T" "$T/small"
+cp "$T/small" "$T/kept"
+refuses "the input for the trace" 1 'that is the input' "$WC" --trace "$T/kept" "$T/kept"
+cmp "$T/small" "$T/kept" >"$T/why" 2>&1
+result $? "which is as it was"
 refuses "a word longer than the memory bears" 1 'a word is too long' "$WC" --memory 16 "$T/giant"
+refuses "workers that the memory does not bear" 1 'fewer --workers (64 now)' "$WC" --memory 16 --workers 64 "$T/small"
 seq 1 1500000 | tr 0-9 a-j >"$T/many"
-refuses "more words than the memory bears" 1 'too many different words' "$WC" --memory 16 "$T/many"
+refuses "more words than the memory bears" 1 '16 MiB of memory are too few: .* fewer different words' "$WC" --memory 16 "$T/many"
 if [ -c /dev/full ]; then
     "$WC" "$T/small" >/dev/full 2>"$T/why"
     [ $? -eq 1 ] && grep -q 'standard output: No space left' "$T/why"
     result $? "a full disk"
+    "$WC" --help >/dev/full 2>"$T/why"
+    [ $? -eq 1 ] && grep -q 'standard output: No space left' "$T/why"
+    result $? "a full disk for --help"
 fi
 
 # ---- traces, metrics, help ------------------------------------------------------------------
@@ -176,6 +197,12 @@ cmp "$T/expected" "$T/got" >>"$T/why" 2>&1 && [ ! -s "$T/why" ] &&
     [ "$(od -An -tx1 -N8 "$T/trace" | tr -d ' ')" = 1000044678541600 ] &&
     grep -aq wc.tokenize "$T/trace" && grep -aq wc.count "$T/trace"
 result $? "--trace writes a trace that names the handlers"
+cp "$T/trace" "$T/longer"
+cat "$T/long" >>"$T/longer"
+"$WC" --trace "$T/longer" "$T/small" >"$T/got" 2>"$T/why"
+[ ! -s "$T/why" ] && [ "$(od -An -tx1 -N8 "$T/longer" | tr -d ' ')" = 1000044678541600 ] &&
+    [ "$(wc -c <"$T/longer")" -lt "$(wc -c <"$T/long")" ]
+result $? "in place of what was there"
 "$WC" --metrics "$T/small" >"$T/got" 2>"$T/metrics"
 cmp "$T/expected" "$T/got" >"$T/why" 2>&1 && grep -q "^[a-z_]*wc_bytes_read.* $(wc -c <"$T/small" | tr -d ' ')\$" "$T/metrics"
 result $? "--metrics says how many bytes were read"

@@ -22,7 +22,10 @@ int main(void)
     if (gmk_boot(&kernel, &cfg, mods, 1) != GMK_OK)
         return 1;
     int code = gmk_submit(&kernel, &task);
-    if (gmk_halt(&kernel) != GMK_OK || code != GMK_OK) { /* what was accepted runs first */
+    int halted = gmk_halt(&kernel); /* what was accepted runs first */
+    if (code == GMK_OK)
+        code = halted;
+    if (code != GMK_OK) {
         fprintf(stderr, "first: %s\n", gmk_strerror(code));
         return 1;
     }

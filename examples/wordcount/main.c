@@ -38,6 +38,8 @@ typedef struct program {
     options_t opt;
     gmk_kernel_t kernel;
     int input;           /* descriptor */
+    int trace;           /* descriptor, with --trace */
+    bool made_trace;     /* the file was not there before */
     bool may_block;      /* the input is no regular file */
     uint64_t input_size; /* bytes, 0 = not known */
     int event;           /* eventfd: something below has changed */
@@ -114,7 +116,7 @@ static void usage(FILE *to)
           "A word is a run of ASCII letters; case is ignored.\n"
           "  -n, --top N         words to print (default 20; 0 = all)\n"
           "  -w, --workers N     worker threads, 1 to 256 (default: one for each CPU)\n"
-          "  -m, --memory MIB    the kernel's memory, 16 to 1048576 MiB (default 512)\n"
+          "  -m, --memory MIB    the kernel's memory, 16 MiB to what the machine has (default 512)\n"
           "  -c, --chunk BYTES   text read at a time, 16 to 67108864 (default 524096)\n"
           "      --trace FILE    write a trace of the run in Fuchsia's format (Perfetto opens it)\n"
           "      --metrics       write metrics in Prometheus' text format to standard error\n"
@@ -137,6 +139,67 @@ static uint64_t number(const char *option, const char *text, uint64_t low, uint6
     return v;
 }
 
+/* What the kernel could have at most without paging, in MiB. */
+static uint64_t machine_memory(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+
+    return pages < 1 || size < 1 ? 1048576 : (uint64_t)pages * (uint64_t)size >> 20;
+}
+
+/* More than there is would be refused by the system at best, and touched page by page at worst. */
+static uint64_t memory_option(const char *text)
+{
+    uint64_t mib = number("--memory", text, 16, 1048576), most = machine_memory();
+
+    if (mib > most) {
+        fprintf(stderr, "wordcount: --memory: %llu MiB are more than the %llu MiB this machine has\n",
+                (unsigned long long)mib, (unsigned long long)most);
+        exit(EXIT_USAGE);
+    }
+    return mib << 20;
+}
+
+/* Ends the program with a line about the option that getopt_long(3) stopped at. */
+static void bad_option(int c, char **argv)
+{
+    const char letter[3] = {'-', (char)optopt, '\0'};
+    bool unknown_letter = c == '?' && optopt > 0 && optopt < 128 && !strchr("nwmctMh", optopt);
+
+    fprintf(stderr, "wordcount: %s '%s' (wordcount --help lists them)\n",
+            c == ':' ? "no value for the option" : "unknown option",
+            unknown_letter ? letter : argv[optind - 1]);
+    exit(EXIT_USAGE);
+}
+
+static void help(void)
+{
+    usage(stdout);
+    if (fflush(stdout) || ferror(stdout)) {
+        fprintf(stderr, "wordcount: standard output: %s\n", strerror(errno));
+        exit(EXIT_TROUBLE);
+    }
+    exit(0);
+}
+
+/*
+ * A quarter of the memory is for text in flight: so many chunks, and the two that the reader has.  What
+ * cannot work is said before anything is read.
+ */
+static void share_memory(const options_t *o)
+{
+    uint64_t fit = o->memory / 4 / wc_config.chunk_bytes, most = 2 * (uint64_t)o->workers + 2;
+
+    if (fit < 4) {
+        fprintf(stderr, "wordcount: --chunk %u needs --memory %llu or more, not %llu\n",
+                wc_config.chunk_bytes - WC_CHUNK_HEAD - WC_CHUNK_PAD,
+                (unsigned long long)((16 * (uint64_t)wc_config.chunk_bytes + (1 << 20) - 1) >> 20),
+                (unsigned long long)(o->memory >> 20));
+        exit(EXIT_USAGE);
+    }
+    wc_config.chunk_slots = (uint32_t)(fit - 2 < most ? fit - 2 : most);
+}
+
 static uint32_t cpu_count(void)
 {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
@@ -155,19 +218,20 @@ static void parse_options(options_t *o, int argc, char **argv)
     int c;
 
     *o = (options_t){.file = "-", .workers = cpu_count(), .memory = (uint64_t)512 << 20};
-    while ((c = getopt_long(argc, argv, "n:w:m:c:h", names, NULL)) != -1) {
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, ":n:w:m:c:h", names, NULL)) != -1) {
         switch (c) {
         case 'n': wc_config.top = number("--top", optarg, 0, UINT64_MAX); break;
         case 'w': o->workers = (uint32_t)number("--workers", optarg, 1, GMK_MAX_WORKERS); break;
-        case 'm': o->memory = number("--memory", optarg, 16, 1048576) << 20; break;
+        case 'm': o->memory = memory_option(optarg); break;
         case 'c':
             wc_config.chunk_bytes = (uint32_t)number("--chunk", optarg, 16, 67108864) + WC_CHUNK_HEAD +
                                     WC_CHUNK_PAD;
             break;
         case 't': o->trace = optarg; break;
         case 'M': o->metrics = true; break;
-        case 'h': usage(stdout); exit(fflush(stdout) ? EXIT_TROUBLE : 0);
-        default: usage(stderr); exit(EXIT_USAGE);
+        case 'h': help(); break;
+        default: bad_option(c, argv);
         }
     }
     if (argc - optind > 1) {
@@ -176,6 +240,7 @@ static void parse_options(options_t *o, int argc, char **argv)
     }
     if (optind < argc)
         o->file = argv[optind];
+    share_memory(o);
 }
 
 /* ---- the run ------------------------------------------------------------------------------ */
@@ -186,9 +251,18 @@ static int complain(const char *what, const char *why)
     return EXIT_TROUBLE;
 }
 
-static const char *input_name(const program_t *p)
+static int complain_input(const program_t *p, const char *why)
 {
-    return strcmp(p->opt.file, "-") ? p->opt.file : "standard input";
+    if (strcmp(p->opt.file, "-") == 0)
+        return complain("standard input", why);
+    fprintf(stderr, "wordcount: '%s': %s\n", p->opt.file, why);
+    return EXIT_TROUBLE;
+}
+
+static int complain_trace(const program_t *p, const char *why)
+{
+    fprintf(stderr, "wordcount: --trace: '%s': %s\n", p->opt.trace, why);
+    return EXIT_TROUBLE;
 }
 
 static int open_input(program_t *p)
@@ -197,11 +271,29 @@ static int open_input(program_t *p)
 
     p->input = strcmp(p->opt.file, "-") ? open(p->opt.file, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
     if (p->input < 0 || fstat(p->input, &st) < 0)
-        return complain(input_name(p), strerror(errno));
+        return complain_input(p, p->opt.file[0] ? strerror(errno)
+                                                : "an empty name; give a file, or - for standard input");
     if (S_ISDIR(st.st_mode))
-        return complain(input_name(p), strerror(EISDIR));
+        return complain_input(p, strerror(EISDIR));
     p->may_block = !S_ISREG(st.st_mode);
     p->input_size = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+    return 0;
+}
+
+/* Before the run, so that an hour's work is not lost to a typing error; what is there stays until then. */
+static int open_trace(program_t *p)
+{
+    struct stat in, out;
+
+    p->trace = open(p->opt.trace, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    p->made_trace = p->trace >= 0;
+    if (p->trace < 0 && errno == EEXIST)
+        p->trace = open(p->opt.trace, O_WRONLY | O_CLOEXEC);
+    if (p->trace < 0)
+        return complain_trace(p, strerror(errno));
+    if (fstat(p->trace, &out) == 0 && fstat(p->input, &in) == 0 && S_ISREG(out.st_mode) &&
+        in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+        return complain_trace(p, "that is the input");
     return 0;
 }
 
@@ -213,7 +305,6 @@ static int boot(program_t *p)
     cfg.flags = GMK_BOOT_NO_WATCHDOG; /* a batch job: sorting many words for long is no stall */
     cfg.trace_level = p->opt.trace ? GMK_TRACE_ALL : GMK_TRACE_DEFAULT;
     wc_config.io = (wc_io_t){.read = read_input, .write = keep_result, .done = done, .arg = p};
-    wc_config.chunk_slots = 2 * p->opt.workers + 2;
     wc_config.word_max = p->opt.memory / 16;
     for (wc_config.shards = 1; wc_config.shards < 2 * p->opt.workers && wc_config.shards < WC_MAX_SHARDS;)
         wc_config.shards *= 2;
@@ -272,13 +363,20 @@ static int wait_for_end(program_t *p)
 
 static int explain(const program_t *p, int code)
 {
+    char why[160];
+
     if (code == GMK_ERR_IO && p->read_errno)
-        return complain(input_name(p), strerror(p->read_errno));
-    if (code == GMK_ALLOC_FAIL)
-        return complain(input_name(p), "too many different words for the memory given (see --memory)");
+        return complain_input(p, strerror(p->read_errno));
+    if (code == GMK_ALLOC_FAIL) {
+        snprintf(why, sizeof(why),
+                 "%llu MiB of memory are too few: give more --memory, fewer --workers (%u now), "
+                 "a smaller --chunk, or fewer different words",
+                 (unsigned long long)(p->opt.memory >> 20), p->opt.workers);
+        return complain_input(p, why);
+    }
     if (code == GMK_ERR_LIMIT)
-        return complain(input_name(p), "a word is too long for the memory given (see --memory)");
-    return complain(input_name(p), gmk_strerror(code));
+        return complain_input(p, "a word is too long for the memory given; give more --memory");
+    return complain_input(p, gmk_strerror(code));
 }
 
 static int write_stream(void *arg, const void *data, size_t size)
@@ -286,15 +384,25 @@ static int write_stream(void *arg, const void *data, size_t size)
     return fwrite(data, 1, size, arg) == size ? 0 : -1;
 }
 
+/* The trace did not come about: what would be left is an empty or a half file. */
+static int spoilt_trace(program_t *p, const char *why)
+{
+    if (p->made_trace)
+        (void)unlink(p->opt.trace);
+    return complain_trace(p, why);
+}
+
 static int write_trace(program_t *p)
 {
-    FILE *f = fopen(p->opt.trace, "wb");
+    struct stat st;
+    FILE *f;
 
-    if (!f)
-        return complain(p->opt.trace, strerror(errno));
+    if (fstat(p->trace, &st) < 0 || (S_ISREG(st.st_mode) && ftruncate(p->trace, 0) < 0) ||
+        !(f = fdopen(p->trace, "wb")))
+        return spoilt_trace(p, strerror(errno));
     int code = gmk_export_fxt(&p->kernel, write_stream, f);
     if (fclose(f) != 0 || code != GMK_OK)
-        return complain(p->opt.trace, code == GMK_OK ? strerror(errno) : gmk_strerror(code));
+        return spoilt_trace(p, code == GMK_OK ? strerror(errno) : gmk_strerror(code));
     return 0;
 }
 
@@ -318,14 +426,19 @@ int main(int argc, char **argv)
 
     parse_options(&p.opt, argc, argv);
     int status = open_input(&p);
+    if (status == 0 && p.opt.trace)
+        status = open_trace(&p);
     if (status)
         return status;
     p.event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (p.event < 0)
         return complain("eventfd", strerror(errno));
     status = boot(&p);
-    if (status)
+    if (status) {
+        if (p.made_trace)
+            (void)unlink(p.opt.trace);
         return status;
+    }
     status = write_outputs(&p, wait_for_end(&p));
     if (gmk_halt(&p.kernel) != GMK_OK)
         status = complain("halt", "a worker did not stop");

@@ -9,6 +9,10 @@
 #ifndef GGMK_ERROR_H
 #define GGMK_ERROR_H
 
+#include <ggmk/lang.h>
+
+GMK_BEGIN_DECLS
+
 enum {
     GMK_OK = 0,
     GMK_RETRY = 1, /* handler result: run this task again after a backoff */
@@ -18,14 +22,14 @@ enum {
     GMK_ERR_FULL = -2,         /* no task credit left: task_max tasks are accepted and unfinished */
     GMK_ERR_EXISTS = -3,       /* the name is taken */
     GMK_ERR_NOTFOUND = -4,     /* no such name, handle or generation */
-    GMK_ERR_STATE = -5,        /* right call, wrong moment (outside a handler, already halted, ...) */
+    GMK_ERR_STATE = -5,        /* right call, wrong moment (outside a handler, being halted, ...) */
     GMK_ERR_TIMEOUT = -6,      /* the given time passed first */
     GMK_ERR_BUSY = -7,         /* somebody still uses it */
     GMK_ERR_RANGE = -8,        /* a number is outside its documented range */
     GMK_ERR_LIMIT = -9,        /* a configured or built-in table is full */
     GMK_ERR_UNSUPPORTED = -10, /* this kernel cannot do that */
-    GMK_ERR_VERSION = -11,     /* built against another layout of the structures */
-    GMK_ERR_IO = -12,          /* the operating system or the writer callback failed */
+    GMK_ERR_VERSION = -11,     /* built against another layout; not produced by this version */
+    GMK_ERR_IO = -12,          /* the writer callback of an export failed */
 
     GMK_CHAN_FULL = -100,          /* no channel credit: nobody got the message */
     GMK_CHAN_CLOSED = -101,        /* the channel is closed, or the handle is of an earlier one */
@@ -39,8 +43,9 @@ enum {
     GMK_ERR_RETRY_LIMIT = -301,  /* retried more often than its type may */
     GMK_ERR_POISONED = -302,     /* its type is poisoned; it was not run */
     GMK_ERR_FAULT = -303,        /* the CPU faulted in the handler */
-    GMK_ERR_KERNEL_RESET = -304, /* the kernel it ran on was reset */
-    GMK_ERR_STALLED = -305,      /* its worker stalled and was replaced */
+    GMK_ERR_KERNEL_RESET = -304, /* the kernel it ran on was reset; hosted kernels never are */
+    GMK_ERR_STALLED = -305,      /* not produced by this version: a task whose worker was replaced
+                                    keeps running and has the outcome it ends with */
 
     /* Why an accepted delivery was dropped (counted as dropped, reported on sys.dropped). */
     GMK_DROP_SHED = -400,     /* a lossy subscriber was too slow */
@@ -48,7 +53,7 @@ enum {
     GMK_DROP_UNLOADED = -402, /* the module was unloaded */
     GMK_DROP_HALTED = -403,   /* the kernel was halted */
     GMK_DROP_NO_TYPE = -404,  /* no handler is registered for the type */
-    GMK_DROP_BRIDGE = -405,   /* a bridge could not carry it */
+    GMK_DROP_BRIDGE = -405,   /* a bridge could not carry it; not produced by this version */
 
     GMK_FAIL_BASE = -1000
 };
@@ -61,5 +66,7 @@ enum {
  * failure"; an unknown code gives "unknown code".  Any thread.
  */
 const char *gmk_strerror(int code);
+
+GMK_END_DECLS
 
 #endif

@@ -16,6 +16,8 @@
 #include <ggmk/error.h>
 #include <ggmk/task.h>
 
+GMK_BEGIN_DECLS
+
 #define GMK_MAX_WORKERS 256u
 #define GMK_MAX_TYPES 4096u
 #define GMK_NAME_MAX 31u /* bytes in a name, without the terminator */
@@ -220,5 +222,7 @@ typedef struct gmk_type_stats {
 } gmk_type_stats_t;
 
 int gmk_type_stats(gmk_kernel_t *k, uint32_t type, gmk_type_stats_t *out); /* INVAL, RANGE, NOTFOUND */
+
+GMK_END_DECLS
 
 #endif

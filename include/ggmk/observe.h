@@ -12,6 +12,8 @@
 #include <ggmk/kernel.h>
 #include <ggmk/task.h>
 
+GMK_BEGIN_DECLS
+
 enum {
     GMK_TRACE_DEFAULT = 0, /* in gmk_boot_cfg_t only: ERROR */
     GMK_TRACE_OFF = 1,
@@ -46,9 +48,12 @@ enum {
     GMK_EV_USER = 0x8000
 };
 
-/* module NULL = every module, now and later.  RANGE (level), NOTFOUND. */
+/* module NULL = every module, now and later.  INVAL, RANGE (not OFF .. ALL), NOTFOUND (no such module). */
 int gmk_trace_level(gmk_kernel_t *k, const char *module, int level);
-/* Record one in so many tasks (>= 1); errors and EMIT_TRACE tasks are always recorded.  RANGE. */
+/*
+ * Record one in so many tasks or messages (>= 1), chosen by their number: all of its enqueue, emit, begin
+ * and end, or none.  EMIT_TRACE tasks, and all other events, are recorded regardless.  INVAL, RANGE (0).
+ */
 int gmk_trace_sample(gmk_kernel_t *k, uint32_t one_in);
 /* A module's own record, at INFO: ev in GMK_EV_USER .. 0xffff, else it is ignored. */
 void gmk_trace(gmk_ctx_t *c, uint32_t ev, uint32_t a0, uint32_t a1);
@@ -56,15 +61,15 @@ void gmk_trace(gmk_ctx_t *c, uint32_t ev, uint32_t a0, uint32_t a1);
 enum { GMK_COUNTER = 0, GMK_GAUGE = 1, GMK_HISTOGRAM = 2 };
 
 /* name: [a-zA-Z_][a-zA-Z0-9_]*, <= 31 bytes.  Registering the same name and kind again gives the
- * same id.  EXISTS (other kind), LIMIT, INVAL, ALLOC_FAIL. */
+ * same id.  EXISTS (other kind), LIMIT (stat_metrics), INVAL (name, kind, NULL), ALLOC_FAIL. */
 int gmk_metric_register(gmk_kernel_t *k, const char *name, int kind, uint32_t *id);
 void gmk_metric_inc(gmk_ctx_t *c, uint32_t id, uint32_t delta);     /* counter */
 void gmk_metric_set(gmk_ctx_t *c, uint32_t id, int64_t value);      /* gauge: the last writer wins */
 void gmk_metric_observe(gmk_ctx_t *c, uint32_t id, uint64_t value); /* histogram, <= 3 % error */
 int gmk_metric_read(gmk_kernel_t *k, uint32_t id,
-                    uint64_t *value); /* counter, gauge, or number of observations */
+                    uint64_t *value); /* counter, gauge, or number of observations; INVAL, NOTFOUND */
 
-/* Returns 0, or < 0 to stop the export, which then returns GMK_ERR_IO. */
+/* Returns 0, or < 0 to stop the export.  The exports: INVAL (NULL, not booted), IO (the writer stopped). */
 typedef int (*gmk_write_fn)(void *arg, const void *data, size_t size);
 
 int gmk_export_prometheus(gmk_kernel_t *k, gmk_write_fn write, void *arg); /* text format 0.0.4 */
@@ -72,5 +77,7 @@ int gmk_export_fxt(gmk_kernel_t *k, gmk_write_fn write,
                    void *arg); /* Fuchsia trace format; Perfetto reads it */
 /* CTF 1.8: the metadata (TSDL) when metadata != 0, else the one data stream. */
 int gmk_export_ctf(gmk_kernel_t *k, int metadata, gmk_write_fn write, void *arg);
+
+GMK_END_DECLS
 
 #endif
