@@ -4,6 +4,7 @@
 #
 #:test-sim      every scenario over the seeds SIM_SEEDS=1..2000, in SIM_JOBS processes (one for each CPU); the
 #:              cases that once failed; ggmk-sim itself
+#:test-mutants  whether the scenarios find small bugs put into copies of the core: test/sim/mutants
 #:bench-sim     points a second, with and without the search for races
 
 ifneq ($(SIM),)
@@ -28,6 +29,11 @@ $(CHECK_FXT): test/fxt/check_fxt.c test/fxt_read.c test/fxt_read.h | $(BUILD)/de
 TEST_GROUPS += $(filter-out $(TEST_GROUPS),sim)
 TESTS_sim := $(sort $(wildcard test/sim/*.t))
 TEST_DEPS_sim := $(SIM) $(CHECK_FXT) sim-again
+
+# Small bugs in copies of the core, each of which a scenario has to find.
+.PHONY: test-mutants
+test-mutants: | $(BUILD)/deps/test
+	$(Q)test/sim/mutants/run --build "$(BUILD)" --jobs $(SIM_JOBS) --table
 
 .PHONY: bench-sim
 bench-sim: $(SIM)

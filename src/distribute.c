@@ -93,26 +93,27 @@ static void pass_copy(gmk_front_t *f, gmk_channel_t *c, gmk_mailbox_t *m, const 
     raise(f, m, at + GMK_TICKET, gmk_prio(t));
 }
 
-/* False: the ticket is claimed and not published yet, or a subscriber is just joining or leaving. */
+/*
+ * False: the ticket is claimed and not published yet, or a subscriber is just joining or leaving.  The
+ * mailboxes are looked up once: one that appears only afterwards joins behind this ticket, and may still be
+ * being set up.
+ */
 static bool pass_lossy(gmk_front_t *f, gmk_channel_t *c, uint64_t ticket)
 {
+    gmk_mailbox_t *sub[GMK_MAX_SUBS];
     const gmk_msg_t *msg = &c->log[(ticket / GMK_TICKET) & c->mask];
     gmk_task_t t;
     if (gmk_load64(&msg->seq, GMK_ACQ, GMK_KERNEL) != ticket + GMK_TICKET)
         return false;
     gmk_msg_load(msg, &t);
     for (uint32_t i = 0; i < GMK_MAX_SUBS; i++) {
-        gmk_mailbox_t *m = gmk_sub_at(c, i);
-        if (m != NULL && unsettled(m))
+        sub[i] = gmk_sub_at(c, i);
+        if (sub[i] != NULL && unsettled(sub[i]))
             return false;
     }
-    for (uint32_t i = 0; i < GMK_MAX_SUBS; i++) {
-        gmk_mailbox_t *m = gmk_sub_at(c, i);
-        if (m == NULL)
-            continue;
-        if (is_for(m, ticket))
-            pass_copy(f, c, m, msg, &t);
-    }
+    for (uint32_t i = 0; i < GMK_MAX_SUBS; i++)
+        if (sub[i] != NULL && is_for(sub[i], ticket))
+            pass_copy(f, c, sub[i], msg, &t);
     return true;
 }
 

@@ -133,11 +133,20 @@ static void call_late(void *arg)
         gmk_task_t t = scn_task(2, sim_rand(4), 0);
         gmk_stats_t st;
         bool gone = gmk_load32(&late.gone, GMK_ACQ, GMK_KERNEL) != 0;
-        rc = i % 3 == 2 ? gmk_stats(&late.k, &st) : gmk_submit(&late.k, &t);
+        gmk_port_t port;
+        switch (i % 4) {
+        case 2: rc = gmk_stats(&late.k, &st); break;
+        case 3:
+            rc = gmk_attach(&late.k, &port);
+            if (rc == GMK_OK)
+                gmk_detach(&port);
+            break;
+        default: rc = gmk_submit(&late.k, &t);
+        }
         sim_check(rc == GMK_OK || rc == GMK_ERR_STATE || rc == GMK_ERR_FULL || rc == GMK_ERR_INVAL, "call %d",
                   rc);
         sim_check(!gone || rc == GMK_ERR_INVAL, "the kernel is gone, and a call answers %d", rc);
-        (void)scn_add(&late.accepted, rc == GMK_OK && i % 3 != 2);
+        (void)scn_add(&late.accepted, rc == GMK_OK && i % 4 < 2);
         if (i == 8)
             scn_set(&late.open, 1);
         sim_sleep(200 + sim_rand(1000));
