@@ -191,18 +191,15 @@ int gmk_submit(gmk_kernel_t *kernel, const gmk_task_t *t)
     return rc;
 }
 
-/* One chunk from outside; *last is set when there is no use in another. */
-static int submit_chunk(gmk_kernel_t *kernel, gmk_task_t *copy, uint32_t want, uint32_t before, bool *last)
+/* One chunk from outside, of which `done` went before.  0 or an error: there is no use in another. */
+static int submit_chunk(gmk_kernel_t *kernel, gmk_task_t *copy, uint32_t want, uint32_t done)
 {
     gmk_core_t *k = gmk_outside_begin(kernel);
-    if (k == NULL) {
-        *last = true;
+    if (k == NULL)
         return GMK_ERR_INVAL;
-    }
     int got = want == 0 ? 0 : accept_chunk(k->outside, NULL, copy, want);
-    *last = got <= 0;
-    if (*last && before == 0)
-        got = answer_n(k->outside, before, want, got);
+    if (got <= 0)
+        (void)answer_n(k->outside, done, want, got);
     gmk_outside_end(kernel);
     return got;
 }
@@ -212,16 +209,17 @@ int gmk_submit_n(gmk_kernel_t *kernel, const gmk_task_t *t, uint32_t n)
     gmk_task_t copy[CHUNK];
     uint32_t done = 0;
     int got = 0;
-    bool last = false;
-    if (t == NULL && n != 0)
+    if (n == 0)
+        return submit_chunk(kernel, copy, 0, 0);
+    if (t == NULL)
         return GMK_ERR_INVAL;
     n = n < INT32_MAX ? n : INT32_MAX;
     do {
         uint32_t want = n - done < CHUNK ? n - done : CHUNK;
         gmk_hal_memcpy(copy, t + done, want * sizeof *t);
-        got = submit_chunk(kernel, copy, want, done, &last);
+        got = submit_chunk(kernel, copy, want, done);
         done += got > 0 ? (uint32_t)got : 0;
-    } while (!last && done < n);
+    } while (got > 0 && done < n);
     return done != 0 ? (int)done : got;
 }
 

@@ -324,7 +324,7 @@ static void an_idle_kernel_accepts_exactly_task_max(void **state)
         kit_drain(&t);
         KIT_WAIT(kit_stats(&t).parked == 4);
     }
-    assert_int_equal(kit_stats(&t).refused, 9);
+    assert_int_equal(kit_stats(&t).refused, 12);
     kit_end(&t);
 }
 
