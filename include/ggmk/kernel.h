@@ -24,10 +24,12 @@ GMK_BEGIN_DECLS
 
 typedef struct gmk_kernel {
     uint64_t magic;        /* GMK_KERNEL_MAGIC while booted */
-    uint64_t users;        /* calls from outside under way: the halt waits for them */
     struct gmk_core *core; /* in the arena */
     void *arena;
     uint64_t arena_size; /* bytes */
+    uint64_t apart_[8];  /* what follows is written with every call, what precedes is read */
+    uint64_t users;      /* calls from outside under way: the halt waits for them */
+    uint64_t apart_too_[7];
 } gmk_kernel_t;
 
 struct gmk_module;
