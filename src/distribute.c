@@ -95,7 +95,7 @@ static void pass_copy(gmk_front_t *f, gmk_channel_t *c, gmk_mailbox_t *m, const 
 
 /*
  * False: the ticket is claimed and not published yet, or a subscriber is just joining or leaving.  The
- * mailboxes are looked up once: one that appears only afterwards joins behind this ticket, and may still be
+ * mailboxes are looked at twice: one that appears only afterwards joins behind this ticket, and may still be
  * being set up.
  */
 static bool pass_lossy(gmk_front_t *f, gmk_channel_t *c, uint64_t ticket)
@@ -111,9 +111,11 @@ static bool pass_lossy(gmk_front_t *f, gmk_channel_t *c, uint64_t ticket)
         if (sub[i] != NULL && unsettled(sub[i]))
             return false;
     }
-    for (uint32_t i = 0; i < GMK_MAX_SUBS; i++)
-        if (sub[i] != NULL && is_for(sub[i], ticket))
+    for (uint32_t i = 0; i < GMK_MAX_SUBS; i++) {
+        sub[i] = gmk_sub_at(c, i);
+        if (sub[i] != NULL && !unsettled(sub[i]) && is_for(sub[i], ticket))
             pass_copy(f, c, sub[i], msg, &t);
+    }
     return true;
 }
 
