@@ -177,18 +177,38 @@ static int accept_after(gmk_front_t *f, const gmk_task_t *t, uint64_t ns)
 
 /* ---- from outside ------------------------------------------------------------------------- */
 
-int gmk_submit(gmk_kernel_t *kernel, const gmk_task_t *t)
+enum when { WHEN_NOW, WHEN_TICK, WHEN_AFTER };
+
+static inline int submit(gmk_kernel_t *kernel, const gmk_task_t *t, enum when when, uint64_t at)
 {
     gmk_task_t copy;
+    int rc;
     if (t == NULL)
         return GMK_ERR_INVAL;
     gmk_task_copy(&copy, t);
     gmk_core_t *k = gmk_outside_begin(kernel);
     if (k == NULL)
         return GMK_ERR_INVAL;
-    int rc = accept_one(k->outside, NULL, &copy);
+    if (when == WHEN_NOW)
+        rc = accept_one(k->outside, NULL, &copy);
+    else if (when == WHEN_TICK)
+        rc = accept_at(k->outside, NULL, &copy, (uint32_t)at);
+    else
+        rc = accept_after(k->outside, &copy, at);
     gmk_outside_end(kernel);
     return rc;
+}
+
+int gmk_submit(gmk_kernel_t *kernel, const gmk_task_t *t) { return submit(kernel, t, WHEN_NOW, 0); }
+
+int gmk_submit_at(gmk_kernel_t *kernel, const gmk_task_t *t, uint32_t tick)
+{
+    return submit(kernel, t, WHEN_TICK, tick);
+}
+
+int gmk_submit_after(gmk_kernel_t *kernel, const gmk_task_t *t, uint64_t ns)
+{
+    return submit(kernel, t, WHEN_AFTER, ns);
 }
 
 /* One chunk from outside, of which `done` went before.  0 or an error: there is no use in another. */
@@ -221,34 +241,6 @@ int gmk_submit_n(gmk_kernel_t *kernel, const gmk_task_t *t, uint32_t n)
         done += got > 0 ? (uint32_t)got : 0;
     } while (got > 0 && done < n);
     return done != 0 ? (int)done : got;
-}
-
-int gmk_submit_at(gmk_kernel_t *kernel, const gmk_task_t *t, uint32_t tick)
-{
-    gmk_task_t copy;
-    if (t == NULL)
-        return GMK_ERR_INVAL;
-    gmk_task_copy(&copy, t);
-    gmk_core_t *k = gmk_outside_begin(kernel);
-    if (k == NULL)
-        return GMK_ERR_INVAL;
-    int rc = accept_at(k->outside, NULL, &copy, tick);
-    gmk_outside_end(kernel);
-    return rc;
-}
-
-int gmk_submit_after(gmk_kernel_t *kernel, const gmk_task_t *t, uint64_t ns)
-{
-    gmk_task_t copy;
-    if (t == NULL)
-        return GMK_ERR_INVAL;
-    gmk_task_copy(&copy, t);
-    gmk_core_t *k = gmk_outside_begin(kernel);
-    if (k == NULL)
-        return GMK_ERR_INVAL;
-    int rc = accept_after(k->outside, &copy, ns);
-    gmk_outside_end(kernel);
-    return rc;
 }
 
 uint32_t gmk_tick_advance(gmk_kernel_t *kernel)

@@ -224,7 +224,7 @@ static GMK_COLD bool make_room(gmk_front_t *f, gmk_channel_t *c, uint64_t w, uin
         return false;
     if (c->guarantee == GMK_LOSSY && (c->flags & GMK_CHAN_DROP_OLDEST) != 0) {
         gmk_mailbox_t *m = (gmk_mailbox_t *)(uintptr_t)gmk_load64(&c->p2p, GMK_ACQ, GMK_KERNEL);
-        return m != NULL && gmk_mailbox_shed_oldest(f, m);
+        return (m != NULL && gmk_mailbox_shed_oldest(f, m)) || gmk_chan_free(c, prio) != 0;
     }
     if ((c->flags & GMK_CHAN_DEGRADE) == 0)
         return false;

@@ -27,8 +27,8 @@ typedef struct gmk_link {
 
 typedef struct gmk_mpsc {
     _Alignas(GMK_CACHE_LINE) gmk_a64_t tail; /* producers: the node pushed last */
-    _Alignas(GMK_CACHE_LINE) gmk_a64_t head; /* consumer: the node to pop next, or the stub */
-    gmk_link_t stub;                         /* keeps the list from ever being empty */
+    _Alignas(GMK_CACHE_LINE) gmk_a64_t head; /* consumer: the node to pop next, or the dummy */
+    gmk_link_t dummy;                        /* keeps the list from ever being empty */
 } gmk_mpsc_t;
 
 static inline uint64_t gmk_link_word(const gmk_link_t *n) { return (uint64_t)(uintptr_t)n; }
@@ -37,9 +37,9 @@ static inline gmk_link_t *gmk_link_at(uint64_t word) { return (gmk_link_t *)(uin
 
 static inline void gmk_mpsc_init(gmk_mpsc_t *q)
 {
-    gmk_store64(&q->stub.next, 0, GMK_RLX, GMK_KERNEL);
-    gmk_store64(&q->tail, gmk_link_word(&q->stub), GMK_RLX, GMK_KERNEL);
-    gmk_store64(&q->head, gmk_link_word(&q->stub), GMK_RLX, GMK_KERNEL);
+    gmk_store64(&q->dummy.next, 0, GMK_RLX, GMK_KERNEL);
+    gmk_store64(&q->tail, gmk_link_word(&q->dummy), GMK_RLX, GMK_KERNEL);
+    gmk_store64(&q->head, gmk_link_word(&q->dummy), GMK_RLX, GMK_KERNEL);
 }
 
 /*
@@ -73,32 +73,32 @@ static inline gmk_link_t *gmk_mpsc_pop(gmk_mpsc_t *q)
 {
     gmk_link_t *n = gmk_link_at(gmk_load64(&q->head, GMK_RLX, GMK_KERNEL));
 
-    if (n == &q->stub) {
+    if (n == &q->dummy) {
         if (gmk_mpsc_advance(q, n) == NULL)
             return NULL;
         n = gmk_link_at(gmk_load64(&q->head, GMK_RLX, GMK_KERNEL));
     }
     if (gmk_mpsc_advance(q, n) != NULL)
         return n;
-    /* n is the last in reach.  When it is the last of all, the stub goes behind it. */
+    /* n is the last in reach.  When it is the last of all, the dummy goes behind it. */
     if (gmk_load64(&q->tail, GMK_RLX, GMK_KERNEL) != gmk_link_word(n))
         return NULL;
-    gmk_mpsc_push(q, &q->stub);
+    gmk_mpsc_push(q, &q->dummy);
     return gmk_mpsc_advance(q, n);
 }
 
 /*
  * Any thread: true when nothing is in the queue.  A node whose push happened before this call
- * and that was not popped is never missed.  The stub is the tail only after every node before it
+ * and that was not popped is never missed.  The dummy is the tail only after every node before it
  * was pushed, and storing it there was a release made when the head was a node: the acquire load
- * lets us see at least that head, so a head that is the stub means those nodes are gone.
+ * lets us see at least that head, so a head that is the dummy means those nodes are gone.
  */
 static inline bool gmk_mpsc_empty(const gmk_mpsc_t *q)
 {
-    uint64_t stub = gmk_link_word(&q->stub);
+    uint64_t dummy = gmk_link_word(&q->dummy);
 
-    return gmk_load64(&q->tail, GMK_ACQ, GMK_KERNEL) == stub &&
-           gmk_load64(&q->head, GMK_RLX, GMK_KERNEL) == stub;
+    return gmk_load64(&q->tail, GMK_ACQ, GMK_KERNEL) == dummy &&
+           gmk_load64(&q->head, GMK_RLX, GMK_KERNEL) == dummy;
 }
 
 #endif

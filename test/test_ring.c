@@ -519,7 +519,7 @@ static void test_mpsc_half_push(void **state)
 
     (void)state;
     gmk_mpsc_init(&q);
-    for (uint32_t first = 0; first < 2; first++) { /* behind the stub, then behind a node */
+    for (uint32_t first = 0; first < 2; first++) { /* behind the dummy, then behind a node */
         if (first != 0)
             gmk_mpsc_push(&q, &n[2].link);
         gmk_store64(&n[0].link.next, 0, GMK_RLX, GMK_KERNEL);

@@ -95,6 +95,7 @@
     X(replay, NULL, "late subscribers read what is kept; payloads live as long")                             \
     X(degrade, NULL, "a slow subscriber loses messages and is told")                                         \
     X(churn, NULL, "channels and subscriptions end under fire")                                              \
+    X(churn_lossy, NULL, "the same, where messages are shed")                                                \
     X(grace_sub, NULL, "memory of a mailbox that ended is left alone as long as somebody holds it")          \
     X(grace_chan, NULL, "memory of a channel that ended is left alone as long as somebody holds it")         \
     X(takeover, NULL, "one subscriber after the other, in order")                                            \

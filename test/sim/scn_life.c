@@ -12,7 +12,7 @@
 
 static struct {
     scn_t s;
-    uint32_t mode;
+    uint32_t mode, guarantee;
     gmk_a64_t now;         /* round << 32 | id of its channel */
     bool gone[ROUNDS + 1]; /* the channel of this round is closed and reclaimed */
     gmk_a32_t emitted, handled;
@@ -72,7 +72,10 @@ static gmk_sub_cfg_t some_sub(void)
 
 static void open_round(gmk_ctx_t *c)
 {
-    gmk_chan_cfg_t cfg = {.name = "t.churn", .mode = churn.mode, .slots = 4 + sim_rand(8)};
+    gmk_chan_cfg_t cfg = {
+        .name = "t.churn", .mode = churn.mode, .guarantee = churn.guarantee, .slots = 4 + sim_rand(8)};
+    if (churn.guarantee == GMK_LOSSY)
+        cfg.flags = sim_rand(2) == 0 ? GMK_CHAN_DROP_OLDEST : 0;
     gmk_chan_t ch = scn_open(c, cfg);
     gmk_store64(&churn.now, (uint64_t)(churn_round() + 1) << 32 | ch.id, GMK_REL, GMK_KERNEL);
 }
@@ -113,13 +116,13 @@ static void churn_role(void *arg)
         fire(arg);
 }
 
-void scn_churn(void *arg)
+static void churn_through(uint32_t guarantee)
 {
     static const gmk_handler_reg_t handlers[] = {{.type = 1, .fn = churn_run}, SCN_LETTER_HANDLER};
     uint32_t roles[3] = {0, 1, 2};
     gmk_port_t port;
-    (void)arg;
     memset(&churn, 0, sizeof churn);
+    churn.guarantee = guarantee;
     churn.mode = sim_rand(2);
     uint32_t early = sim_rand(2) * 400; /* the reaper comes while others are in the middle of something */
     SCN_BOOT(&churn.s, scn_cfg(scn_workers()), handlers);
@@ -134,13 +137,26 @@ void scn_churn(void *arg)
     scn_drain(&churn.s);
     gmk_stats_t st = scn_stats(&churn.s);
     uint32_t handled = scn_get(&churn.handled), emitted = scn_get(&churn.emitted);
-    sim_check(st.completed >= handled && scn_letters.closed == st.dropped, "%u letters, %u dropped",
-              scn_letters.closed, (unsigned)st.dropped);
+    sim_check(st.completed >= handled && scn_letters.closed + scn_letters.shed == st.dropped,
+              "%u letters, %u dropped", scn_letters.closed + scn_letters.shed, (unsigned)st.dropped);
     if (churn.mode == GMK_P2P)
-        sim_check(emitted == handled + scn_letters.closed, "%u emitted, %u handled, %u closed", emitted,
-                  handled, scn_letters.closed);
+        sim_check(emitted == handled + scn_letters.closed + scn_letters.shed,
+                  "%u emitted, %u handled, %u closed, %u shed", emitted, handled, scn_letters.closed,
+                  scn_letters.shed);
     gmk_detach(&port);
     scn_end(&churn.s);
+}
+
+void scn_churn(void *arg)
+{
+    (void)arg;
+    churn_through(GMK_LOSSLESS);
+}
+
+void scn_churn_lossy(void *arg)
+{
+    (void)arg;
+    churn_through(GMK_LOSSY);
 }
 
 /* ---- one subscriber after the other -------------------------------------------------------- */
