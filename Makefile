@@ -18,6 +18,9 @@ include mk/check.mk
 include mk/install.mk
 -include mk/sim.mk
 -include mk/simtest.mk
+-include mk/kernel.mk
+-include mk/boot.mk
+-include mk/qemu.mk
 -include mk/nvptx.mk
 -include mk/model.mk
 -include mk/bench.mk

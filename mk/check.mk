@@ -11,8 +11,8 @@
 #:check-layers  no file includes one from a layer to its right
 
 UNIT_SRCS := $(foreach g,$(UNIT_GROUPS),$(TEST_SRCS_$g))
-C_FILES := $(sort $(wildcard include/*.h include/ggmk/*.h src/*.[ch] hal/*/*.[ch] mk/*.h test/*.[ch] test/*/*.[ch] \
-	examples/*/*.[ch] bench/*.[ch] bench/*/*.[ch]))
+C_FILES := $(sort $(wildcard include/*.h include/ggmk/*.h src/*.[ch] hal/*/*.[ch] mk/*.h arch/*/*.[ch] boot/*.[ch] drivers/*.[ch] \
+	kernel/*.[ch] fuzz/*.[ch] test/*.[ch] test/*/*.[ch] examples/*/*.[ch] bench/*.[ch] bench/*/*.[ch]))
 
 COVERAGE_LINES ?= 95
 COVERAGE_BRANCHES ?= 85
@@ -72,7 +72,7 @@ format-check: | $(BUILD)/deps/format
 
 # One stamp per source, so that only what changed is read again.
 TIDY_STAMPS := $(patsubst %.c,$(BUILD)/tidy/%.ok,$(CORE_SRCS) $(HAL_SRCS))
-$(BUILD)/tidy/%.ok: %.c .clang-tidy $(sort $(wildcard include/*.h include/ggmk/*.h src/*.h hal/linux/*.h)) | $(BUILD)/deps/tidy
+$(BUILD)/tidy/%.ok: %.c .clang-tidy $(sort $(wildcard include/*.h include/ggmk/*.h src/*.h hal/gcc/*.h hal/linux/*.h)) | $(BUILD)/deps/tidy
 	@mkdir -p $(@D)
 	$(if $(Q),@echo "  TIDY $<")
 	$(Q)clang-tidy --quiet --warnings-as-errors='*' $< -- $(BASE_CFLAGS) \

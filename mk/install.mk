@@ -30,9 +30,10 @@ install: lib
 	$(Q)ln -sf $(SOFILE) $(D_LIB)/$(SONAME)
 	$(Q)ln -sf $(SOFILE) $(D_LIB)/libgmk_cpu.so
 	$(Q)$(INSTALL) -m 644 include/ggmk.h $(D_INC)/
-	$(Q)$(INSTALL) -m 644 $(HEADERS) hal/linux/hal_linux.h $(D_INC)/ggmk/
+	$(Q)$(INSTALL) -m 644 $(HEADERS) hal/gcc/hal_gcc.h $(D_INC)/ggmk/
 	$(Q)sed 's|"../../hal/linux/hal_linux.h"|"hal_linux.h"|' include/ggmk/hal.h >$(D_INC)/ggmk/hal.h
-	$(Q)chmod 644 $(D_INC)/ggmk/hal.h
+	$(Q)sed 's|"../gcc/hal_gcc.h"|"hal_gcc.h"|' hal/linux/hal_linux.h >$(D_INC)/ggmk/hal_linux.h
+	$(Q)chmod 644 $(D_INC)/ggmk/hal.h $(D_INC)/ggmk/hal_linux.h
 	$(Q)sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
 		-e 's|@VERSION@|$(VERSION)|' ggmk.pc.in >$(D_LIB)/pkgconfig/ggmk.pc
 	$(Q)chmod 644 $(D_LIB)/pkgconfig/ggmk.pc
@@ -44,7 +45,7 @@ install: lib
 uninstall:
 	$(Q)rm -f $(D_LIB)/libgmk_cpu.a $(D_LIB)/$(SOFILE) $(D_LIB)/$(SONAME) $(D_LIB)/libgmk_cpu.so
 	$(Q)rm -f $(D_LIB)/pkgconfig/ggmk.pc $(D_INC)/ggmk.h
-	$(Q)rm -f $(addprefix $(D_INC)/ggmk/,$(notdir $(HEADERS)) hal.h hal_linux.h)
+	$(Q)rm -f $(addprefix $(D_INC)/ggmk/,$(notdir $(HEADERS)) hal.h hal_linux.h hal_gcc.h)
 	$(Q)rm -f $(addprefix $(D_MAN)/man3/,$(notdir $(MAN3))) $(addprefix $(D_MAN)/man7/,$(notdir $(MAN7)))
 	$(Q)rmdir $(D_INC)/ggmk 2>/dev/null || [ ! -d $(D_INC)/ggmk ] || echo "left in place: $(D_INC)/ggmk is not empty"
 	$(if $(DESTDIR),,$(Q)ldconfig 2>/dev/null || true)

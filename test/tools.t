@@ -6,12 +6,13 @@
 
 # ---- tools/check-layers, on a small tree of its own
 TREE=$T/tree
-mkdir -p "$TREE/tools" "$TREE/src" "$TREE/include/ggmk" "$TREE/hal/x"
+mkdir -p "$TREE/tools" "$TREE/src" "$TREE/include/ggmk" "$TREE/hal/x" "$TREE/arch/x86_64"
 cat >"$TREE/tools/layers.txt" <<'EOF'
 # SPDX-License-Identifier: MIT
 layers: hal low high
 include/ggmk/hal.h hal
 hal/*/* hal
+arch/*/* hal
 src/low*.* low
 src/high*.* high
 EOF
@@ -49,6 +50,9 @@ good_tree; put src/low.c '#include <stdio.h>'
 check "layers: libc in the core" objects 'src/low.c:2: the core includes <stdio.h>'
 good_tree; put hal/x/a.c '#include <stdio.h>'
 check "layers: libc in a HAL is fine" layers
+good_tree; put arch/x86_64/cpu.h ''; put src/low.c '#include "cpu.h"'
+check "layers: the machine is none of the core's business" objects 'only the bare-metal kernel sees'
+rm "$TREE/arch/x86_64/cpu.h"
 good_tree; echo 'int x;' >"$TREE/src/low.c"
 check "layers: a file without its licence" objects 'src/low.c:1: .*SPDX'
 rm -rf "$TREE"
