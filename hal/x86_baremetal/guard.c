@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * guard.c — CPU faults of a handler come back as a return value.
+ *
+ * The exception handlers (arch/x86_64/trap.c) run on stacks of their own, so a handler that has overflowed
+ * its stack is caught like any other, and no thread needs preparing.  This contains mistakes.  It is not a
+ * protection domain: what a handler wrote before it faulted stays written.
+ */
+#include <ggmk/error.h>
+#include <ggmk/hal.h>
+
+#include "thread.h"
+
+/* Vectors begin at 0, and kind 0 means no fault. */
+#define KIND_OF_VECTOR 0x100u
+
+int gmk_hal_guard_enter(void) { return GMK_OK; }
+void gmk_hal_guard_leave(void) {}
+
+bool gmk_hal_guarded(void (*fn)(void *), void *arg, const volatile uint32_t *depth, gmk_fault_info_t *info)
+{
+    thread_fault_t fault;
+    if (thread_guarded(fn, arg, depth, &fault))
+        return true;
+    *info = (gmk_fault_info_t){
+        .kind = KIND_OF_VECTOR + fault.vector, .address = fault.address, .pc = fault.pc};
+    return false;
+}
