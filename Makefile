@@ -21,6 +21,7 @@ include mk/install.mk
 -include mk/kernel.mk
 -include mk/boot.mk
 -include mk/qemu.mk
+-include mk/count.mk
 -include mk/nvptx.mk
 -include mk/model.mk
 -include mk/bench.mk

@@ -6,6 +6,7 @@
  * panics with what is missing.
  */
 #include "kernel/com2.h"
+#include "kernel/count.h"
 #include "kernel/demo.h"
 #include "kernel/describe.h"
 #include "kernel/machine.h"
@@ -90,6 +91,15 @@ static void say_ready(void)
             text_ns(text, clock_now_ns()));
 }
 
+static void run_count(void)
+{
+    if (boot_flag("count")) {
+        count_instructions();
+        machine_stop();
+        power_off();
+    }
+}
+
 static void run_tests(void)
 {
     if (boot_flag("test"))
@@ -141,6 +151,7 @@ static const struct step {
     {"the core", machine_start},
     {"ready", say_ready},
     {"self-tests", run_tests},
+    {"instruction counts", run_count},
     {"word counter", run_demo},
     {"monitor", start_monitor},
 };

@@ -43,13 +43,22 @@ void line_init(line_t *l, const char *prompt, void (*write)(void *, const char *
     l->text[0] = l->cut[0] = l->done[0] = l->fresh[0] = 0;
 }
 
+/* In one piece, and from a copy of the numbers: they may be changing. */
 void line_show(line_t *l)
 {
-    put(l, "\r", 1);
-    put(l, l->prompt, strlen(l->prompt));
-    put(l, l->text, l->len);
-    put(l, "\033[K", 3);
-    step_back(l, l->len - l->at);
+    char out[16 + 2 * LINE_MAX];
+    uint32_t len = l->len, at = l->at, n = 0;
+
+    out[n++] = '\r';
+    for (const char *p = l->prompt; *p && n < 8; p++)
+        out[n++] = *p;
+    for (uint32_t i = 0; i < len && i < LINE_MAX; i++)
+        out[n++] = l->text[i];
+    for (const char *p = "\033[K"; *p; p++)
+        out[n++] = *p;
+    for (uint32_t i = at; i < len && i < LINE_MAX; i++)
+        out[n++] = '\b';
+    put(l, out, n);
 }
 
 /* ---- editing ------------------------------------------------------------------------------ */

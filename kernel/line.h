@@ -35,7 +35,10 @@ typedef struct line {
 
 void line_init(line_t *l, const char *prompt, void (*write)(void *, const char *, size_t), void *arg);
 
-/* Shows the prompt, and what has been typed so far: at the start, and after something else was printed. */
+/*
+ * Shows the prompt, and what has been typed so far: at the start, and after something else was printed.
+ * Another thread may call it too: at worst it shows a line that is just being changed.
+ */
 void line_show(line_t *l);
 
 /* One byte from the terminal.  The line, without its end, when this byte ended it; else NULL. */

@@ -11,6 +11,7 @@
 #include "string.h"
 
 #include <ggmk/error.h>
+#include <ggmk/hal.h>
 
 #define WORDS 8
 
@@ -115,15 +116,30 @@ static void to_terminal(void *arg, const char *text, size_t n)
     serial_write(SERIAL_COM1, text, n);
 }
 
+static line_t line;
+static gmk_a32_t at_prompt; /* the monitor waits for keys */
+
+/* What others print takes the place of the prompt, which then comes back below it. */
+static void make_room(bool after)
+{
+    if (!gmk_load32(&at_prompt, GMK_ACQ, GMK_KERNEL))
+        return;
+    if (after)
+        line_show(&line);
+    else
+        serial_write(SERIAL_COM1, "\r\033[K", 4);
+}
+
 void monitor_main(void *unused)
 {
-    static line_t line;
     static char copy[LINE_MAX + 1];
     uint8_t bytes[64];
 
     (void)unused;
     line_init(&line, "ggmk> ", to_terminal, NULL);
     line_show(&line);
+    gmk_store32(&at_prompt, 1, GMK_REL, GMK_KERNEL);
+    kprintf_around = make_room;
     for (;;) {
         size_t n = serial_read(SERIAL_COM1, bytes, sizeof(bytes), UINT64_MAX);
         for (size_t i = 0; i < n; i++) {
@@ -131,8 +147,10 @@ void monitor_main(void *unused)
             if (!done)
                 continue;
             (void)strlcpy(copy, done, sizeof(copy));
+            gmk_store32(&at_prompt, 0, GMK_REL, GMK_KERNEL);
             run_line(copy);
             line_show(&line);
+            gmk_store32(&at_prompt, 1, GMK_REL, GMK_KERNEL);
         }
     }
 }

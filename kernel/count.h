@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * count.h — what things cost, in readings of the time-stamp counter: under QEMU's -icount shift=0 that is
+ * instructions, exactly.
+ *
+ * With `count` on the command line the kernel prints the figures and switches off (kmain).  One CPU; a disk of 4 MiB
+ * or more for those of the disk.
+ */
+#ifndef GGMK_KERNEL_COUNT_H
+#define GGMK_KERNEL_COUNT_H
+
+void count_instructions(void);
+
+#endif
