@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 #
 #:demo          counts the words of INPUT=file with a pipeline of modules; ARGS="--top 5" adds options
-#:run           the same: the main job of this tree
 
 DEMO := $(BUILD)/wordcount
 DEMO_OBJS := $(patsubst %.c,$(BUILD)/rel/%.o,$(DEMO_SRCS))
@@ -11,8 +10,13 @@ INPUT ?= $(firstword $(wildcard /usr/share/common-licenses/GPL-3) README.md)
 ARGS ?=
 
 .PHONY: demo run demo-program
-run demo: $(DEMO)
+demo: $(DEMO)
 	$(Q)$(DEMO) $(ARGS) -- "$(INPUT)"
+
+# The main job of this tree: on bare metal (mk/qemu.mk) where that is known, else hosted.
+ifneq ($(shell uname -m),x86_64)
+run: demo
+endif
 
 demo-program: $(if $(DEMO_SRCS),$(DEMO))
 

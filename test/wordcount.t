@@ -153,9 +153,9 @@ fi
 refuses "an unknown option" 2 "^wordcount: unknown option '--bogus' (wordcount --help" "$WC" --bogus "$T/small"
 refuses "an unknown letter" 2 "unknown option '-x'" "$WC" -xn 5 "$T/small"
 refuses "an option without its value" 2 "no value for the option '--top'" "$WC" --top
-"$MAKE" -s --no-print-directory BUILD="$BUILD" run INPUT=-x >"$T/why" 2>&1 # which builds it first, maybe
+"$MAKE" -s --no-print-directory BUILD="$BUILD" demo INPUT=-x >"$T/why" 2>&1 # which builds it first, maybe
 grep -q "^wordcount: '-x': No such file" "$T/why"
-result $? "make run with a file whose name begins with -"
+result $? "make demo with a file whose name begins with -"
 refuses "two files" 2 'one file at a time' "$WC" "$T/small" "$T/small"
 for bad in -1 x 1x '' 99999999999999999999; do
     refuses "--top '$bad'" 2 'not a number' "$WC" --top "$bad" "$T/small"
