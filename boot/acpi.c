@@ -16,7 +16,8 @@ static bool sums_to_zero(const uint8_t *p, uint32_t n)
     return sum == 0;
 }
 
-static const uint8_t *table_at(const struct phys_view *view, uint64_t phys, const char *signature, uint32_t *length)
+static const uint8_t *table_at(const struct phys_view *view, uint64_t phys, const char *signature,
+                               uint32_t *length)
 {
     const uint8_t *p = phys_at(view, phys, HEADER_SIZE);
     if (p == NULL || memcmp(p, signature, 4) != 0)
@@ -29,7 +30,8 @@ static const uint8_t *table_at(const struct phys_view *view, uint64_t phys, cons
 }
 
 /* The XSDT where there is one, with entries of `step` bytes. */
-static const uint8_t *root_table(const struct phys_view *view, uint64_t rsdp, uint32_t *length, uint32_t *step)
+static const uint8_t *root_table(const struct phys_view *view, uint64_t rsdp, uint32_t *length,
+                                 uint32_t *step)
 {
     const uint8_t *p = phys_at(view, rsdp, 20);
     if (p == NULL || memcmp(p, "RSD PTR ", 8) != 0 || !sums_to_zero(p, 20))

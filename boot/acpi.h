@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The little of ACPI that a loader needs: the way from the RSDP to the MADT, and the CPUs and IOAPICs that this lists.
- * Format: ACPI 6.4, 5.2.5 (RSDP), 5.2.7 and 5.2.8 (RSDT, XSDT), 5.2.12 (MADT).
+ * The little of ACPI that a loader needs: the way from the RSDP to the MADT, and the CPUs and IOAPICs that
+ * this lists. Format: ACPI 6.4, 5.2.5 (RSDP), 5.2.7 and 5.2.8 (RSDT, XSDT), 5.2.12 (MADT).
  */
 #ifndef GMK_BOOT_ACPI_H
 #define GMK_BOOT_ACPI_H

@@ -18,9 +18,11 @@ static bool check_header(const uint8_t *file, uint64_t size, struct boot_error *
     if (size < EHDR_SIZE)
         return boot_fail(e, "kernel file is shorter than an ELF header, bytes", size, TRUNCATED);
     if (memcmp(file, "\177ELF", 4) != 0)
-        return boot_fail(e, "kernel file is not ELF, it starts with", read32(file), "give the kernel as the module");
+        return boot_fail(e, "kernel file is not ELF, it starts with", read32(file),
+                         "give the kernel as the module");
     if (file[4] != 2 || file[5] != 1)
-        return boot_fail(e, "kernel ELF is not 64-bit little-endian, class and data", read16(file + 4), RELINK);
+        return boot_fail(e, "kernel ELF is not 64-bit little-endian, class and data", read16(file + 4),
+                         RELINK);
     if (file[6] != 1)
         return boot_fail(e, "kernel ELF has an unknown version", file[6], TRUNCATED);
     if (read16(file + 16) != ET_EXEC)
@@ -62,7 +64,8 @@ static bool check_segment(const uint8_t *ph, uint64_t size, struct elf_segment *
                               .write = (flags & PF_W) != 0,
                               .exec = (flags & PF_X) != 0};
     if (s->filesz > s->memsz)
-        return boot_fail(e, "kernel ELF segment is larger in the file than in memory, bytes", s->filesz, TRUNCATED);
+        return boot_fail(e, "kernel ELF segment is larger in the file than in memory, bytes", s->filesz,
+                         TRUNCATED);
     if (s->offset > size || s->filesz > size - s->offset)
         return boot_fail(e, "kernel ELF segment reaches beyond the file, which has bytes", size, TRUNCATED);
     if (s->write && s->exec)
@@ -110,7 +113,8 @@ bool elf_check(const void *file, uint64_t size, struct elf_image *out, struct bo
         return boot_fail(e, "kernel ELF has nothing to load, loadable segments", 0, RELINK);
     for (uint32_t i = 1; i < out->count; i++) {
         if (out->segment[i].vaddr < page_up(out->segment[i - 1].vaddr + out->segment[i - 1].memsz))
-            return boot_fail(e, "kernel ELF segments overlap, or share a page, at", out->segment[i].vaddr, PAGES);
+            return boot_fail(e, "kernel ELF segments overlap, or share a page, at", out->segment[i].vaddr,
+                             PAGES);
     }
     const struct elf_segment *last = &out->segment[out->count - 1];
     out->base = out->segment[0].vaddr;

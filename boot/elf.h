@@ -2,9 +2,10 @@
  *
  * The kernel's ELF file: whether it is one that can be loaded, and where its segments go.
  *
- * elf_check() accepts a static ELF64 executable for x86-64 in the topmost 2 GiB, with page-aligned PT_LOAD segments
- * that share no page, none of them writable and executable, and refuses everything else.  What it accepted,
- * elf_load() copies without looking again.  Format: System V ABI, chapters 4 and 5, and its AMD64 supplement.
+ * elf_check() accepts a static ELF64 executable for x86-64 in the topmost 2 GiB, with page-aligned PT_LOAD
+ * segments that share no page, none of them writable and executable, and refuses everything else.  What it
+ * accepted, elf_load() copies without looking again.  Format: System V ABI, chapters 4 and 5, and its AMD64
+ * supplement.
  */
 #ifndef GMK_BOOT_ELF_H
 #define GMK_BOOT_ELF_H
@@ -24,7 +25,7 @@ struct elf_segment {
 struct elf_image {
     uint64_t entry;
     uint64_t base, length; /* of the whole image in memory, page-aligned */
-    uint64_t align;        /* what base has to be aligned to, physically as well: a power of two, >= PAGE_SIZE */
+    uint64_t align; /* what base has to be aligned to, physically as well: a power of two, >= PAGE_SIZE */
     uint32_t count;
     struct elf_segment segment[ELF_SEGMENTS_MAX]; /* sorted by vaddr */
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * How the loader's parsers refuse: what is wrong, the value that is, and what to do about it.  The parsers are
- * pure functions over buffers, so that they run on the host too; only main.c prints.
+ * How the loader's parsers refuse: what is wrong, the value that is, and what to do about it.  The parsers
+ * are pure functions over buffers, so that they run on the host too; only main.c prints.
  */
 #ifndef GMK_BOOT_FAIL_H
 #define GMK_BOOT_FAIL_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What entry.S and the C of the loader share.  The loader runs identity-mapped in the lowest 4 GiB, which the kernel
- * must not find; so the last instructions before it lie in one page of their own, .handoff, which the kernel's tables
- * map executable at its HHDM address.
+ * What entry.S and the C of the loader share.  The loader runs identity-mapped in the lowest 4 GiB, which the
+ * kernel must not find; so the last instructions before it lie in one page of their own, .handoff, which the
+ * kernel's tables map executable at its HHDM address.
  */
 #ifndef GMK_BOOT_HANDOFF_H
 #define GMK_BOOT_HANDOFF_H

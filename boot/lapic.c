@@ -102,7 +102,8 @@ uint32_t smp_start_slots(uint64_t trampoline_page)
 {
     uint32_t vector = (uint32_t)(trampoline_page >> 12);
     bool guest = (cpuid(1).c >> 31) != 0;
-    struct smp_ops ops = {send_init, send_sipi, is_ready, wait_us, &vector, guest ? GUEST_INIT_US : BARE_INIT_US};
+    struct smp_ops ops = {send_init, send_sipi, is_ready,
+                          wait_us,   &vector,   guest ? GUEST_INIT_US : BARE_INIT_US};
     prepare_parking(guest);
     memcpy((void *)(uintptr_t)trampoline_page, trampoline, (size_t)(trampoline_end - trampoline));
     return smp_bring_up(&ops, smp_slot_count);

@@ -2,9 +2,9 @@
  *
  * The Limine boot protocol, as far as this project speaks it: base revision 2, x86-64.
  *
- * For the kernel (which places requests in its image) and for the loader in this directory (which finds
- * them there and answers).  A request is 8-byte aligned, lies in a file-backed part of a loaded segment, and
- * must be neither constant-folded nor dropped: declare it `LIMINE_REQUEST static volatile`.  A response pointer
+ * For the kernel (which places requests in its image) and for the loader in this directory (which finds them
+ * there and answers).  A request is 8-byte aligned, lies in a file-backed part of a loaded segment, and must
+ * be neither constant-folded nor dropped: declare it `LIMINE_REQUEST static volatile`.  A response pointer
  * stays NULL where the loader does not know the request.  Every pointer is an address in the higher-half
  * direct map (HHDM); responses lie in memory of type LIMINE_MEM_RECLAIMABLE, so copy before reclaiming.
  *

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The loader, step by step: from what PVH or Multiboot2 says to a kernel that runs as the Limine protocol promises.
+ * The loader, step by step: from what PVH or Multiboot2 says to a kernel that runs as the Limine protocol
+ * promises.
  */
 #include "answers.h"
 #include "cpu.h"
@@ -10,7 +11,7 @@
 #include "say.h"
 #include "smp.h"
 
-#define LOW_END 0x100000000ull   /* below: identity-mapped, and always in the HHDM */
+#define LOW_END 0x100000000ull /* below: identity-mapped, and always in the HHDM */
 #define REAL_MODE_END 0x100000ull
 #define HHDM_PHYS_END (ELF_LOWEST_ADDRESS - HHDM)
 #define SMALLEST_STACK 0x10000u
@@ -35,7 +36,8 @@ static const void *read_phys(void *ctx, uint64_t phys, uint64_t length)
         return (const void *)(uintptr_t)phys;
     for (uint32_t i = 0; kernel_cr3 != 0 && i < map->count; i++) {
         const struct limine_memmap_entry *m = &map->entry[i];
-        if (is_mapped_type(m->type) && memmap_holds(map, phys, length, m->type) && phys + length <= HHDM_PHYS_END)
+        if (is_mapped_type(m->type) && memmap_holds(map, phys, length, m->type) &&
+            phys + length <= HHDM_PHYS_END)
             return (const void *)(uintptr_t)(phys + HHDM);
     }
     return NULL;
@@ -52,7 +54,8 @@ static void read_source(uint32_t how, uint32_t magic, uint32_t info)
     } else {
         const void *tags = (const void *)(uintptr_t)info;
         if (magic != MB2_MAGIC)
-            die_of("not started by Multiboot2, EAX is", magic, "use GRUB's multiboot2 command, or QEMU's -kernel");
+            die_of("not started by Multiboot2, EAX is", magic,
+                   "use GRUB's multiboot2 command, or QEMU's -kernel");
         if (read32(tags) > MB2_INFO_MAX)
             die_of("Multiboot2 information is too long, bytes", read32(tags), "load less");
         good = source_from_mb2(tags, read32(tags), &boot.source, &e);
@@ -112,7 +115,8 @@ static void check_revision(void)
 {
     uint64_t *revision = boot.asked.base_revision;
     if (revision == NULL || *revision == 0)
-        die_of("kernel asks for Limine base revision", 0, "this loader has 1 and 2: add the base revision tag");
+        die_of("kernel asks for Limine base revision", 0,
+               "this loader has 1 and 2: add the base revision tag");
     /* A newer one is left as it is: that tells the kernel. */
     if (*revision <= NEWEST_REVISION)
         *revision = 0;
@@ -140,7 +144,8 @@ static void read_requests(void)
 static void *table_page(void *ctx)
 {
     (void)ctx;
-    void *page = (void *)(uintptr_t)alloc(PAGE_SIZE, PAGE_SIZE, LIMINE_MEM_RECLAIMABLE, "no memory for page tables, bytes");
+    void *page = (void *)(uintptr_t)alloc(PAGE_SIZE, PAGE_SIZE, LIMINE_MEM_RECLAIMABLE,
+                                          "no memory for page tables, bytes");
     return memset(page, 0, PAGE_SIZE);
 }
 
@@ -220,7 +225,8 @@ static void add_slot(const struct madt_cpu *c, bool x2apic)
 {
     struct limine_mp_cpu *cpu = answer_mp_cpu(smp_slot_count);
     if (c->lapic_id >= 0xff && !x2apic) {
-        left_out("CPU left out, it needs x2APIC, LAPIC ID", c->lapic_id, "ask for it in the MP request's flags");
+        left_out("CPU left out, it needs x2APIC, LAPIC ID", c->lapic_id,
+                 "ask for it in the MP request's flags");
         return;
     }
     cpu->processor_id = c->uid;
@@ -230,7 +236,8 @@ static void add_slot(const struct madt_cpu *c, bool x2apic)
 
 static void start_slots(void)
 {
-    uint64_t page = memmap_alloc(&boot.source.map, PAGE_SIZE, PAGE_SIZE, REAL_MODE_END, LIMINE_MEM_RECLAIMABLE);
+    uint64_t page = memmap_alloc(&boot.source.map, PAGE_SIZE, PAGE_SIZE, REAL_MODE_END,
+                                 LIMINE_MEM_RECLAIMABLE);
     if (smp_slot_count == 0)
         return;
     if (page == 0) {
@@ -240,7 +247,8 @@ static void start_slots(void)
     smp_start_slots(page);
     for (uint32_t i = 0; i < smp_slot_count; i++) {
         if (smp_slots[i].ready == 0)
-            left_out("CPU left out, it does not answer, LAPIC ID", smp_slots[i].lapic_id, "check the machine");
+            left_out("CPU left out, it does not answer, LAPIC ID", smp_slots[i].lapic_id,
+                     "check the machine");
     }
 }
 

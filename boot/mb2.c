@@ -39,7 +39,8 @@ static void read_rsdp(const uint8_t *tag, uint32_t size, uint32_t length, struct
     out->rsdp_copied = true;
 }
 
-static bool read_tag(const uint8_t *tag, uint32_t type, uint32_t size, struct boot_source *out, struct boot_error *e)
+static bool read_tag(const uint8_t *tag, uint32_t type, uint32_t size, struct boot_source *out,
+                     struct boot_error *e)
 {
     switch (type) {
     case TAG_CMDLINE:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The loader's own memory functions.  The string instructions are quick both on hardware (ERMS) and when emulated.
+ * The loader's own memory functions.  The string instructions are quick both on hardware (ERMS) and when
+ * emulated.
  */
 #include "mem.h"
 

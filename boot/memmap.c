@@ -10,10 +10,10 @@
 static uint32_t rank(uint64_t type)
 {
     static const uint8_t ranks[] = {
-        [LIMINE_MEM_USABLE] = 0,       [LIMINE_MEM_RECLAIMABLE] = 1,
-        [LIMINE_MEM_FRAMEBUFFER] = 2,  [LIMINE_MEM_KERNEL_AND_MODULES] = 3,
+        [LIMINE_MEM_USABLE] = 0,           [LIMINE_MEM_RECLAIMABLE] = 1,
+        [LIMINE_MEM_FRAMEBUFFER] = 2,      [LIMINE_MEM_KERNEL_AND_MODULES] = 3,
         [LIMINE_MEM_ACPI_RECLAIMABLE] = 4, [LIMINE_MEM_ACPI_NVS] = 5,
-        [LIMINE_MEM_RESERVED] = 6,     [LIMINE_MEM_BAD] = 7,
+        [LIMINE_MEM_RESERVED] = 6,         [LIMINE_MEM_BAD] = 7,
     };
     return ranks[type];
 }
@@ -164,7 +164,8 @@ bool memmap_holds(const struct memmap *map, uint64_t base, uint64_t length, uint
 {
     for (uint32_t i = 0; i < map->count; i++) {
         const struct limine_memmap_entry *m = &map->entry[i];
-        if (m->type == type && base >= m->base && base - m->base <= m->length && length <= m->length - (base - m->base))
+        if (m->type == type && base >= m->base && base - m->base <= m->length &&
+            length <= m->length - (base - m->base))
             return true;
     }
     return false;

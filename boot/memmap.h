@@ -2,8 +2,8 @@
  *
  * The memory map: made from what the firmware says, however untidy, and kept while memory is handed out.
  *
- * Between calls the map is sorted, its entries overlap nowhere and are not empty, and those of types USABLE and
- * RECLAIMABLE are page-aligned.  Where the firmware's entries overlap, the type that promises least wins.
+ * Between calls the map is sorted, its entries overlap nowhere and are not empty, and those of types USABLE
+ * and RECLAIMABLE are page-aligned.  Where the firmware's entries overlap, the type that promises least wins.
  */
 #ifndef GMK_BOOT_MEMMAP_H
 #define GMK_BOOT_MEMMAP_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Builds four-level page tables (Intel SDM 3A, 4.5), with the largest pages that fit.  The tables are reached at their
- * physical addresses.
+ * Builds four-level page tables (Intel SDM 3A, 4.5), with the largest pages that fit.  The tables are reached
+ * at their physical addresses.
  */
 #ifndef GMK_BOOT_PAGING_H
 #define GMK_BOOT_PAGING_H

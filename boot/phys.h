@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Reading physical memory that somebody else filled.  at() gives a pointer to `length` bytes at `phys`, or NULL
- * where no such memory can be read.  The loader has one over its page tables, the tests one over a buffer.
+ * Reading physical memory that somebody else filled.  at() gives a pointer to `length` bytes at `phys`, or
+ * NULL where no such memory can be read.  The loader has one over its page tables, the tests one over a
+ * buffer.
  */
 #ifndef GMK_BOOT_PHYS_H
 #define GMK_BOOT_PHYS_H

@@ -37,7 +37,8 @@ static bool read_modules(const struct phys_view *view, const uint8_t *info, stru
     return true;
 }
 
-static bool read_map(const struct phys_view *view, const uint8_t *info, struct boot_source *out, struct boot_error *e)
+static bool read_map(const struct phys_view *view, const uint8_t *info, struct boot_source *out,
+                     struct boot_error *e)
 {
     uint64_t table = read64(info + 40);
     uint32_t n = read32(info + 48);
@@ -55,7 +56,8 @@ static bool read_map(const struct phys_view *view, const uint8_t *info, struct b
     return true;
 }
 
-bool source_from_pvh(const struct phys_view *view, uint64_t info, struct boot_source *out, struct boot_error *e)
+bool source_from_pvh(const struct phys_view *view, uint64_t info, struct boot_source *out,
+                     struct boot_error *e)
 {
     memset(out, 0, sizeof *out);
     const uint8_t *p = phys_at(view, info, INFO_SIZE);

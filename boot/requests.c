@@ -48,7 +48,8 @@ static bool match(struct words w, struct requests *out, struct boot_error *e)
         return match_request(w, out, e);
     if (w.count >= 3 && w.word[0] == tag[0] && w.word[1] == tag[1]) {
         if (out->base_revision != NULL)
-            return boot_fail(e, "kernel has the base revision tag twice, the second asks for", w.word[2], TWICE);
+            return boot_fail(e, "kernel has the base revision tag twice, the second asks for", w.word[2],
+                             TWICE);
         out->base_revision = &w.word[2];
     }
     return true;

@@ -24,7 +24,7 @@ enum request {
 };
 
 struct requests {
-    uint64_t *base_revision;                      /* the tag's third word; NULL: the kernel has none */
+    uint64_t *base_revision;                     /* the tag's third word; NULL: the kernel has none */
     struct limine_request *found[REQUEST_COUNT]; /* in the loaded image; NULL: not asked for */
 };
 

@@ -7,7 +7,16 @@
 #define DEBUG_EXIT_FAILED 0x7f
 #define HYPERVISOR_BIT (1u << 31)
 
-enum { DATA = 0, INTERRUPTS = 1, DIVISOR_LOW = 0, DIVISOR_HIGH = 1, FIFO = 2, LINE = 3, MODEM = 4, STATUS = 5 };
+enum {
+    DATA = 0,
+    INTERRUPTS = 1,
+    DIVISOR_LOW = 0,
+    DIVISOR_HIGH = 1,
+    FIFO = 2,
+    LINE = 3,
+    MODEM = 4,
+    STATUS = 5
+};
 
 static void serial_init(void)
 {

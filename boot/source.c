@@ -18,7 +18,8 @@ const char *source_keep(struct boot_source *out, const char *text, uint64_t leng
     return copy;
 }
 
-bool source_add_module(struct boot_source *out, uint64_t base, uint64_t size, const char *cmdline, struct boot_error *e)
+bool source_add_module(struct boot_source *out, uint64_t base, uint64_t size, const char *cmdline,
+                       struct boot_error *e)
 {
     if (cmdline == NULL)
         return false;

@@ -2,8 +2,9 @@
  *
  * What whoever started the loader says: memory, modules, command line, RSDP.  Two ways in, one description.
  *
- * source_from_pvh() and source_from_mb2() copy what they need, so that nothing of the caller's memory but the modules
- * has to be kept.  Formats: Xen's start_info (public/arch-x86/hvm/start_info.h, version 1), Multiboot2 2.0.
+ * source_from_pvh() and source_from_mb2() copy what they need, so that nothing of the caller's memory but the
+ * modules has to be kept.  Formats: Xen's start_info (public/arch-x86/hvm/start_info.h, version 1),
+ * Multiboot2 2.0.
  */
 #ifndef GMK_BOOT_SOURCE_H
 #define GMK_BOOT_SOURCE_H
@@ -27,15 +28,16 @@ struct boot_source {
     struct memmap map; /* the firmware's entries: not tidied yet */
     struct source_module module[SOURCE_MODULES];
     uint32_t module_count;
-    const char *cmdline;  /* the loader's own; never NULL */
-    uint64_t rsdp;        /* physical; 0: it said nothing */
+    const char *cmdline;   /* the loader's own; never NULL */
+    uint64_t rsdp;         /* physical; 0: it said nothing */
     uint8_t rsdp_copy[36]; /* Multiboot2 gives a copy instead of the address */
     bool rsdp_copied;
     char text[SOURCE_TEXT];
     uint32_t text_used;
 };
 
-bool source_from_pvh(const struct phys_view *view, uint64_t info, struct boot_source *out, struct boot_error *e);
+bool source_from_pvh(const struct phys_view *view, uint64_t info, struct boot_source *out,
+                     struct boot_error *e);
 bool source_from_mb2(const void *info, uint64_t size, struct boot_source *out, struct boot_error *e);
 
 /* For the two: keeps a copy of a string of at most `length` bytes.  NULL: there is no room for it. */

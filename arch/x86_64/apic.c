@@ -93,16 +93,9 @@ static void measure_timer(void)
 
 void lapic_timer_arm(uint64_t ns)
 {
-    uint64_t most = clock_max_idle_ns();
-    lapic_write(&regs, LAPIC_TIMER_INITIAL, lapic_timer_counts(ns < most ? ns : most, timer_factor));
+    lapic_write(&regs, LAPIC_TIMER_INITIAL, lapic_timer_counts(ns, timer_factor));
 }
-
-void lapic_timer_stop(void)
-{
-    uint64_t most = clock_max_idle_ns();
-    lapic_write(&regs, LAPIC_TIMER_INITIAL, most == UINT64_MAX ? 0 : lapic_timer_counts(most, timer_factor));
-}
-
+void lapic_timer_stop(void) { lapic_write(&regs, LAPIC_TIMER_INITIAL, 0); }
 uint64_t lapic_timer_hz(void) { return timer_hz; }
 
 /* ---- the rest -------------------------------------------------------------------------------------- */

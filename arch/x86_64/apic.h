@@ -34,10 +34,9 @@ void lapic_nmi_others(void);
 uint64_t lapic_ipi_lost(void);
 
 /*
- * One interrupt on VECTOR_TIMER after ns; replaces what was armed.  It may come early, never never:
- * long times are cut to what the counter holds or the clock can bear (clock_max_idle_ns), so the
- * routine compares with the clock and arms again.  After lapic_timer_stop it comes only for the sake
- * of such a clock.
+ * One interrupt on VECTOR_TIMER after ns; replaces what was armed.  It may come early, never late by more
+ * than the CPU is: long times are cut to what the counter holds, and the timer and the clock are two
+ * counters; so the routine compares with the clock and arms again.
  */
 void lapic_timer_arm(uint64_t ns);
 void lapic_timer_stop(void);

@@ -15,6 +15,7 @@
 #include "kprintf.h"
 #include "panic.h"
 #include "smp.h"
+#include "thread.h"
 
 #include <ggmk/error.h>
 
@@ -159,16 +160,36 @@ static void leave_tsc(uint64_t warp)
             c.name, (unsigned long long)c.hz);
 }
 
-void clock_check_smp(void)
+static void compare_tscs(void)
 {
-    if (cpu_count() < 2 || gmk_load32(&current, GMK_ACQ, GMK_KERNEL) == 0 || !sources[0].tsc)
-        return;
     smp_call_all(warp_test, NULL);
     uint64_t warp = gmk_load64(&worst_warp, GMK_ACQ, GMK_KERNEL);
     if (warp != 0)
         leave_tsc(warp);
     else
         kprintf("clock: %u CPUs agree about the TSC\n", cpu_count());
+}
+
+/* ---- a counter of few bits must be read in time ----------------------------------------------------- */
+
+/* Extending goes wrong after half the range; a quarter leaves room for a late CPU. */
+static void keep_clock(void *arg)
+{
+    const source_t *s = arg;
+    uint64_t ns = clock_scale(s->counter.mask / 4, s->factor);
+    for (;;)
+        thread_sleep_ns(ns);
+}
+
+void clock_check_smp(void)
+{
+    uint32_t index = gmk_load32(&current, GMK_ACQ, GMK_KERNEL);
+    if (index != 0 && sources[index - 1].tsc && cpu_count() > 1)
+        compare_tscs();
+    index = gmk_load32(&current, GMK_ACQ, GMK_KERNEL);
+    if (index != 0 && sources[index - 1].narrow &&
+        thread_start("clock", 0, keep_clock, &sources[index - 1]) == NULL)
+        panic("no memory for the thread that keeps the clock");
 }
 
 /* ---- small things ---------------------------------------------------------------------------------- */
@@ -189,13 +210,4 @@ void clock_delay_us(uint32_t us)
         smp_poll();
         cpu_pause();
     }
-}
-
-/* Extending goes wrong after half the range; a quarter leaves room for a late CPU. */
-uint64_t clock_max_idle_ns(void)
-{
-    uint32_t index = gmk_load32(&current, GMK_ACQ, GMK_KERNEL);
-    if (index == 0 || !sources[index - 1].narrow)
-        return UINT64_MAX;
-    return clock_scale(sources[index - 1].counter.mask / 4, sources[index - 1].factor);
 }

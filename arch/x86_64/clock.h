@@ -16,7 +16,10 @@
 
 void clock_init(void);
 
-/* Once, after smp_start: compares the TSCs of all CPUs and leaves the TSC if they disagree. */
+/*
+ * Once, by a thread, after smp_start: compares the TSCs of all CPUs and leaves the TSC if they disagree.  A
+ * clock whose counter wraps within seconds or minutes gets a thread that reads it in time.
+ */
 void clock_check_smp(void);
 
 uint64_t clock_now_ns(void);
@@ -26,8 +29,5 @@ const char *clock_name(void);
 
 /* Spins; other CPUs' requests are served meanwhile. */
 void clock_delay_us(uint32_t us);
-
-/* Some CPU must read the clock at least this often (a counter of few bits); UINT64_MAX: no need. */
-uint64_t clock_max_idle_ns(void);
 
 #endif

@@ -61,6 +61,7 @@ static void set_up(cpu_t *c, uint8_t *stacks)
 
 void cpu_init_boot(void)
 {
+    spin_init();
     idt_init();
     set_up(&cpu_boot, boot_ist[0]);
 }

@@ -113,6 +113,20 @@ static uint64_t loader_frames(frames_t *f, const mem_map_t *map, bool give)
     return sum;
 }
 
+/*
+ * Where the search starts.  What lies low comes last: firmware is known to write to the first 64 KiB
+ * long after it has said that they are free.
+ */
+static uint32_t largest_zone(const frames_t *f)
+{
+    uint32_t best = 0;
+
+    for (uint32_t i = 1; i < f->zones; i++)
+        if (f->zone[i].runs.count > f->zone[best].runs.count)
+            best = i;
+    return best;
+}
+
 void frames_init(frames_t *f, const mem_map_t *map, uint64_t *bitmaps, uint64_t place, uint64_t bytes)
 {
     uint64_t at = 0, first, count;
@@ -126,6 +140,7 @@ void frames_init(frames_t *f, const mem_map_t *map, uint64_t *bitmaps, uint64_t 
         if (z)
             runs_free(&z->runs, first - z->first, count);
     }
+    f->next = largest_zone(f);
     reserve(f, 0, 1);
     reserve(f, place / FRAME_SIZE, frame_up(bytes));
     f->pending = loader_frames(f, map, false);

@@ -2,9 +2,10 @@
 /* kprintf.c — formatted text on COM1, one call in one piece. */
 #include "kprintf.h"
 
+#include "panic.h"
 #include "serial.h"
 
-#include <stdbool.h>
+void (*kprintf_around)(bool after);
 
 static const char cut[] = " [cut]\n";
 
@@ -33,5 +34,10 @@ void kprintf(const char *fmt, ...)
         for (size_t i = 0; i < sizeof cut - 1; i++)
             text[n - (sizeof cut - 1) + i] = cut[i];
     }
+    void (*around)(bool after) = panicking() ? NULL : kprintf_around;
+    if (around != NULL)
+        around(false);
     serial_write(SERIAL_COM1, raw, with_returns(raw, text, n));
+    if (around != NULL)
+        around(true);
 }

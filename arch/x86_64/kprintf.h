@@ -11,6 +11,7 @@
 #define ARCH_KPRINTF_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #define KPRINTF_MAX 512u
@@ -19,5 +20,12 @@
 int kvsnprintf(char *out, size_t size, const char *fmt, va_list ap);
 int ksnprintf(char *out, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void kprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/*
+ * Set once, by the kernel above; NULL: nobody.  Called before a text is
+ * written (false) and after it (true), in the same context, so that a prompt can make room and come back.
+ * Not during a panic.
+ */
+extern void (*kprintf_around)(bool after);
 
 #endif

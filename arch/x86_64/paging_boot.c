@@ -72,6 +72,14 @@ static void set_part(uint32_t i, uint64_t image, uint64_t begin, uint64_t end, u
                         .flags = flags};
 }
 
+/* Its lowest page is there to be missed: an overflow while the machine starts says so. */
+extern const char boot_stack[]; /* entry.S */
+
+static void guard_boot_stack(void)
+{
+    gmk_store64(paging_entry(address_of(boot_stack), false), PTE_GUARD, GMK_REL, GMK_KERNEL);
+}
+
 static void map_image(void)
 {
     uint64_t image = image_phys();
@@ -137,6 +145,7 @@ void paging_init(void)
     if (paging_root() == 0)
         panic("no memory for page tables");
     map_image();
+    guard_boot_stack();
     map_hhdm();
 }
 

@@ -133,6 +133,8 @@ static void test_limits(void)
     check(!vmm_stack_alloc(0) && !vmm_stack_alloc((size_t)1 << 30), "so do the stacks");
 }
 
+extern const char boot_stack[]; /* entry.S */
+
 static void test_stack(void)
 {
     uint8_t *top = vmm_stack_alloc(SOME_BYTES);
@@ -140,6 +142,7 @@ static void test_stack(void)
     check(top && all_zero(top - SOME_BYTES, SOME_BYTES), "a stack is there and zeroed");
     if (!top)
         return;
+    check(is_guard(boot_stack), "below the boot stack lies a guard page");
     check(is_guard(top - SOME_BYTES - 1), "below a stack lies a guard page");
     vmm_stack_free(top, SOME_BYTES);
     check(faults(top - 1, TOUCH_WRITE) && !vmm_is_guard((uint64_t)(uintptr_t)top - SOME_BYTES - 1),
@@ -168,6 +171,8 @@ static uint64_t entry_of(uint64_t bytes, enum vmm_cache cache)
 
 static void test_devices(void)
 {
+    vmm_stats_t before, after;
+    vmm_stats(&before);
     uint64_t uc = entry_of(8192, VMM_UC), wc = entry_of(8192, VMM_WC), wb = entry_of(8192, VMM_WB);
     uint64_t large = entry_of((uint64_t)8 << 20, VMM_UC), both = PTE_WRITE | PTE_NX;
 
@@ -181,6 +186,9 @@ static void test_devices(void)
     check(!vmm_map_device(0xfee00000, 0, VMM_UC) && !vmm_map_device(UINT64_MAX - 5, 100, VMM_UC) &&
               !vmm_map_device(paging_phys_limit() - 5, 6, VMM_UC),
           "ranges that are empty, wrap or are beyond the CPU's reach are refused");
+    vmm_stats(&after);
+    check(before.device_maps == after.device_maps && before.device_used == after.device_used,
+          "and all of it was given back");
 }
 
 /* ---- every CPU ------------------------------------------------------------------------------- */
@@ -193,7 +201,7 @@ typedef struct together {
 static void wait_for(const gmk_a32_t *word, uint32_t value)
 {
     while (gmk_load32(word, GMK_ACQ, GMK_KERNEL) != value)
-        thread_yield();
+        thread_sleep_ns(100000);
 }
 
 /* Reads the page so that its translation is in this CPU's TLB, and again when it has been freed. */
@@ -317,50 +325,102 @@ static uint64_t accounted_for(void)
     return p.free + v.tables;
 }
 
-static void frames_at_random(void)
-{
-    static struct held {
-        uint64_t phys;
-        uint32_t pages;
-    } held[HELD];
+typedef struct held {
+    void *p; /* NULL = nothing */
+    uint32_t n;
+} held_t;
 
-    for (uint32_t i = 0; i < 10000; i++) {
-        struct held *h = &held[dice(HELD)];
-        if (h->phys) {
-            pmm_free(h->phys, h->pages);
-            h->phys = 0;
-        } else {
-            h->pages = 1 + dice(16);
-            h->phys = pmm_alloc(h->pages, (uint64_t)1 << dice(5));
-        }
-    }
-    for (uint32_t i = 0; i < HELD; i++)
-        if (held[i].phys)
-            pmm_free(held[i].phys, held[i].pages);
+/* The first word of each page says who has it. */
+static void mark(const held_t *h, uint32_t pages)
+{
+    for (uint32_t i = 0; i < pages; i++)
+        *(volatile uint64_t *)((uint8_t *)h->p + (size_t)i * VMM_PAGE) = (uint64_t)(uintptr_t)h;
 }
 
-static void pages_at_random(void)
+static bool marked(const held_t *h, uint32_t pages, uint64_t with)
 {
-    static struct held {
-        uint8_t *p;
-        size_t bytes;
-    } held[HELD];
+    for (uint32_t i = 0; i < pages; i++)
+        if (*(volatile uint64_t *)((uint8_t *)h->p + (size_t)i * VMM_PAGE) != with)
+            return false;
+    return true;
+}
 
-    for (uint32_t i = 0; i < 1000; i++) {
-        struct held *h = &held[dice(HELD)];
-        if (h->p) {
-            vmm_free(h->p, h->bytes);
-            h->p = NULL;
-        } else {
-            h->bytes = 1 + dice(5 * VMM_PAGE);
-            h->p = vmm_alloc(h->bytes, dice(4));
-        }
+/* False when a frame that somebody has was given to somebody else. */
+static bool give_frames(held_t *h)
+{
+    bool mine = !h->p || marked(h, h->n, (uint64_t)(uintptr_t)h);
+
+    if (h->p)
+        pmm_free(virt_to_phys(h->p), h->n);
+    h->p = NULL;
+    return mine;
+}
+
+static void take_frames(held_t *h)
+{
+    uint64_t phys;
+
+    h->n = 1 + dice(32);
+    phys = pmm_alloc(h->n, (uint64_t)1 << dice(5));
+    h->p = phys ? phys_to_virt(phys) : NULL;
+    if (h->p)
+        mark(h, h->n);
+}
+
+static bool frames_at_random(void)
+{
+    static held_t held[HELD];
+    bool good = true;
+
+    for (uint32_t i = 0; i < 10000; i++) {
+        held_t *h = &held[dice(HELD)];
         if (h->p)
-            h->p[dice((uint32_t)h->bytes)] = 1;
+            good &= give_frames(h);
+        else
+            take_frames(h);
     }
     for (uint32_t i = 0; i < HELD; i++)
-        if (held[i].p)
-            vmm_free(held[i].p, held[i].bytes);
+        good &= give_frames(&held[i]);
+    return good;
+}
+
+static uint32_t pages_of(const held_t *h) { return (h->n + VMM_PAGE - 1) / VMM_PAGE; }
+
+static bool give_pages(held_t *h)
+{
+    bool mine = !h->p || marked(h, pages_of(h), (uint64_t)(uintptr_t)h);
+
+    if (h->p)
+        vmm_free(h->p, h->n);
+    h->p = NULL;
+    return mine;
+}
+
+/* The frames were somebody's before, and have marks in them: false when such a mark is still there. */
+static bool take_pages(held_t *h)
+{
+    bool zeroed;
+
+    h->n = 1 + dice(5 * VMM_PAGE);
+    h->p = vmm_alloc(h->n, dice(4));
+    zeroed = !h->p || marked(h, pages_of(h), 0);
+    if (h->p)
+        mark(h, pages_of(h));
+    return zeroed;
+}
+
+static bool pages_at_random(void)
+{
+    static held_t held[HELD];
+    bool good = true;
+
+    for (uint32_t i = 0; i < 1000; i++) {
+        held_t *h = &held[dice(HELD)];
+        good &= h->p ? give_pages(h) : take_pages(h);
+    }
+    for (uint32_t i = 0; i < HELD; i++)
+        good &= give_pages(&held[i]);
+    return good;
 }
 
 static void test_nothing_lost(void)
@@ -368,13 +428,13 @@ static void test_nothing_lost(void)
     vmm_stats_t before, after;
     uint64_t frames = accounted_for();
 
-    frames_at_random();
-    check(accounted_for() == frames, "10,000 random allocations of frames lose none");
+    check(frames_at_random(), "of 10,000 random allocations of frames none overlap");
+    check(accounted_for() == frames, "and none are lost");
     vmm_stats(&before);
-    pages_at_random();
+    check(pages_at_random(), "of 1,000 random allocations of pages none overlap, and all are zeroed");
     vmm_stats(&after);
     check(accounted_for() == frames && after.heap_used == before.heap_used,
-          "1,000 random allocations of pages lose neither memory nor addresses");
+          "and neither memory nor addresses are lost");
 }
 
 int selftest_mem(void (*ok)(int good, const char *what))

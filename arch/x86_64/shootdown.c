@@ -96,7 +96,9 @@ static void wait_for_all(uint32_t request)
             uint64_t now = clock_now_ns();
             deadline = spins == 0 ? now + SHOOTDOWN_PATIENCE_NS : deadline;
             if (now > deadline)
-                panic("CPU %u does not answer a TLB shoot-down: it runs with interrupts off", late);
+                panic(
+                    "CPU %u has not answered a TLB shoot-down for 20 s: it runs with interrupts off, or it is dead",
+                    late);
             lapic_ipi_others(VECTOR_SHOOTDOWN);
         }
         cpu_pause();

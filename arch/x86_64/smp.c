@@ -29,7 +29,8 @@
 
 #define ARRIVE_NS UINT64_C(1000000000)
 #define READY_NS UINT64_C(10000000000)
-#define RESEND_NS UINT64_C(10000000)
+#define RESEND_NS UINT64_C(100000000)
+#define LOOK_SPINS 256u /* between two looks at the clock, which may be slow */
 #define ANSWER_NS UINT64_C(30000000000)
 #define AP_STACK_BYTES THREAD_STACK_BYTES
 
@@ -84,21 +85,29 @@ static gmk_a64_t *answer_of(uint32_t index, const gmk_a64_t *asked)
     return asked == &call_asked ? &per_cpu[index].call_done : &per_cpu[index].barrier_done;
 }
 
+static void remind(uint32_t index, uint64_t waited)
+{
+    if (waited > ANSWER_NS)
+        panic("CPU %u (APIC id %u) has not answered for 30 s: it runs with interrupts off, or it is dead",
+              index, cpu_at(index)->lapic_id);
+    lapic_ipi(cpu_at(index)->lapic_id, VECTOR_BARRIER);
+}
+
 /* Asks again now and then; a panic has stopped the others for good, so then it waits for nobody. */
 static void wait_for_answer(uint32_t index, const gmk_a64_t *answer, uint64_t number)
 {
-    uint64_t began = clock_now_ns(), sent = began;
-    while (gmk_load64(answer, GMK_ACQ, GMK_KERNEL) < number && !panicking()) {
+    uint64_t began = 0, sent = 0;
+    for (uint32_t spins = 1; gmk_load64(answer, GMK_ACQ, GMK_KERNEL) < number && !panicking(); spins++) {
         smp_poll();
         cpu_pause();
+        if (spins % LOOK_SPINS != 0)
+            continue;
         uint64_t now = clock_now_ns();
-        if (now - sent > RESEND_NS) {
-            lapic_ipi(cpu_at(index)->lapic_id, VECTOR_BARRIER);
+        began = began != 0 ? began : now;
+        if (now - (sent != 0 ? sent : began) > RESEND_NS) {
+            remind(index, now - began);
             sent = now;
         }
-        if (now - began > ANSWER_NS)
-            panic("CPU %u (APIC id %u) has not answered for 30 s: it runs with interrupts off, or it is dead",
-                  index, cpu_at(index)->lapic_id);
     }
 }
 

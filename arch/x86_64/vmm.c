@@ -210,8 +210,10 @@ static bool supply(pte_t *entry, uint64_t seen)
 {
     uint64_t page = page_for(PTE_DATA);
 
-    if (page == 0)
+    if (page == 0) {
+        kprintf("vmm: no memory left to supply a page of the heap\n");
         return false;
+    }
     if (gmk_cas64(entry, &seen, page | (seen & MARKS), GMK_ACQ_REL, GMK_KERNEL)) {
         gmk_add64(&demand_faults, 1, GMK_RLX, GMK_KERNEL);
         return true;
@@ -236,7 +238,7 @@ bool vmm_fault(uint64_t addr, uint64_t error)
 
 bool vmm_is_guard(uint64_t addr)
 {
-    uint64_t v = space_holds(&heap, addr) || space_holds(&stacks, addr) ? load(addr) : 0;
+    uint64_t v = addr >= PAGING_UPPER ? load(addr) : 0;
     return !(v & PTE_PRESENT) && (v & PTE_GUARD);
 }
 
@@ -274,7 +276,7 @@ void vmm_stats(vmm_stats_t *s)
     *s = (vmm_stats_t){.heap_pages = heap.pages, .stack_pages = stacks.pages};
     space_stats(&heap, &s->heap_used, &s->heap_largest);
     space_stats(&stacks, &s->stack_used, &largest);
-    s->device_maps = vmm_device_count();
+    vmm_device_stats(&s->device_maps, &s->device_used);
     s->tables = paging_tables();
     s->demand_faults = gmk_load64(&demand_faults, GMK_RLX, GMK_KERNEL);
     s->shootdowns = shootdown_count();

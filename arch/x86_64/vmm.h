@@ -31,8 +31,8 @@ enum vmm_cache { VMM_UC, VMM_WC, VMM_WB };
 typedef struct vmm_stats {
     uint64_t heap_pages, heap_used, heap_largest; /* of address space */
     uint64_t stack_pages, stack_used;             /* of address space, guard pages included */
-    uint64_t device_maps;
-    uint64_t tables; /* frames that hold page tables */
+    uint64_t device_maps, device_used;            /* mappings; pieces of 2 MiB of address space */
+    uint64_t tables;                              /* frames that hold page tables */
     uint64_t demand_faults, shootdowns;
 } vmm_stats_t;
 

@@ -26,7 +26,13 @@ static gmk_a64_t maps;
 
 void vmm_device_init(void) { space_init(&devices); }
 
-uint64_t vmm_device_count(void) { return gmk_load64(&maps, GMK_RLX, GMK_KERNEL); }
+void vmm_device_stats(uint64_t *mappings, uint64_t *pieces)
+{
+    uint64_t largest;
+
+    *mappings = gmk_load64(&maps, GMK_RLX, GMK_KERNEL);
+    space_stats(&devices, pieces, &largest);
+}
 
 /* A mapping: the pages that hold the bytes, and the pieces of address space that hold the pages. */
 typedef struct extent {

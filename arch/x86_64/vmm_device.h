@@ -2,7 +2,7 @@
 /*
  * vmm_device.h — the part of the address space where device memory is mapped.
  *
- * For vmm.c: vmm_init calls vmm_device_init once.  The mappings themselves are in vmm.h.
+ * For vmm.c: vmm_init calls vmm_device_init once  The mappings themselves are in vmm.h.
  */
 #ifndef GMK_X86_VMM_DEVICE_H
 #define GMK_X86_VMM_DEVICE_H
@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 void vmm_device_init(void);
-uint64_t vmm_device_count(void); /* mappings there are now */
+/* Mappings there are now, and the 2 MiB pieces of address space they use. */
+void vmm_device_stats(uint64_t *mappings, uint64_t *pieces);
 
 #endif

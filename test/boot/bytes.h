@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * For the tests of the loader's parsers: little-endian writes into a buffer, and a view of one as physical memory.
+ * For the tests of the loader's parsers: little-endian writes into a buffer, and a view of one as physical
+ * memory.
  */
 #ifndef GMK_TEST_BOOT_BYTES_H
 #define GMK_TEST_BOOT_BYTES_H

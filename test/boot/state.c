@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * A kernel that checks what the Limine protocol promises at entry, on the boot CPU and on every other, prints TAP on
- * COM1, and ends QEMU by isa-debug-exit: status 1 when all is well, 3 when not.
+ * A kernel that checks what the Limine protocol promises at entry, on the boot CPU and on every other, prints
+ * TAP on COM1, and ends QEMU by isa-debug-exit: status 1 when all is well, 3 when not.
  *
  * "cpus=N" on its command line says how many CPUs there must be.
  */
@@ -38,15 +38,16 @@ _Noreturn void boot_cpu_main(const struct entry_state *s);
 _Noreturn void other_cpu_main(const struct entry_state *s);
 _Noreturn void wrong_start(void);
 
-__asm__(".text\n"
-        ".macro entry to\n"
-        "pushfq\n push %r15\n push %r14\n push %r13\n push %r12\n push %r11\n push %r10\n push %r9\n push %r8\n"
-        "push %rbp\n push %rdi\n push %rsi\n push %rdx\n push %rcx\n push %rbx\n push %rax\n"
-        "mov %rsp, %rdi\n sub $8, %rsp\n call \\to\n"
-        ".endm\n"
-        ".globl start, ap_start\n"
-        "start: entry boot_cpu_main\n"
-        "ap_start: entry other_cpu_main\n");
+__asm__(
+    ".text\n"
+    ".macro entry to\n"
+    "pushfq\n push %r15\n push %r14\n push %r13\n push %r12\n push %r11\n push %r10\n push %r9\n push %r8\n"
+    "push %rbp\n push %rdi\n push %rsi\n push %rdx\n push %rcx\n push %rbx\n push %rax\n"
+    "mov %rsp, %rdi\n sub $8, %rsp\n call \\to\n"
+    ".endm\n"
+    ".globl start, ap_start\n"
+    "start: entry boot_cpu_main\n"
+    "ap_start: entry other_cpu_main\n");
 
 LIMINE_REQUEST_START static volatile uint64_t first[4] = LIMINE_REQUESTS_START;
 LIMINE_REQUEST static volatile uint64_t revision[3] = LIMINE_BASE_REVISION(2);
@@ -260,7 +261,8 @@ static void check_kernel_mapping(void)
     uint64_t text = (uint64_t)text_start, rodata = (uint64_t)text_end, data = (uint64_t)rodata_end;
     uint64_t end = (uint64_t)data_end, phys = a->physical_base, at;
     check_value(a->virtual_base == text, "executable address: virtual base", a->virtual_base);
-    check_value(lies_in(phys + HHDM, end - text, LIMINE_MEM_KERNEL_AND_MODULES), "kernel lies in memory of its type", phys);
+    check_value(lies_in(phys + HHDM, end - text, LIMINE_MEM_KERNEL_AND_MODULES),
+                "kernel lies in memory of its type", phys);
     at = mismatch(text, rodata, phys, P_PRESENT);
     check_value(at == 0, "code is mapped executable, not writable", at);
     at = mismatch(rodata, data, phys + (rodata - text), P_PRESENT | NO_EXEC);
@@ -319,13 +321,13 @@ static void check_memmap(void)
     check_value(usable > 32u << 20, "memory map: more than 32 MiB are usable", usable);
 }
 
-/* Usable memory must be nobody's: overwrite all of it below 256 MiB, and see whether anything else changed. */
+/* Usable memory must be nobody's: overwrite up to 64 MiB of each entry, and see whether anything else changed. */
 static void overwrite_usable(void)
 {
     const struct limine_memmap_response *m = memmap.response;
     for (uint64_t i = 0; i < m->entry_count; i++) {
         const struct limine_memmap_entry *e = m->entries[i];
-        uint64_t words = (e->length < 256u << 20 ? e->length : 256u << 20) / 8;
+        uint64_t words = (e->length < 64u << 20 ? e->length : 64u << 20) / 8;
         void *to = (void *)(e->base + HHDM);
         if (e->type == LIMINE_MEM_USABLE)
             __asm__ volatile("rep stosq" : "+D"(to), "+c"(words) : "a"(0xa5a5a5a5a5a5a5a5ull) : "memory");
@@ -340,14 +342,16 @@ static bool reclaimable(const volatile void *p, uint64_t length)
 static void check_responses(void)
 {
     check_value(revision[2] == 0, "base revision 2 is supported", revision[2]);
-    check_value(reclaimable(hhdm.response, 16) && reclaimable(memmap.response, 24) && reclaimable(mp.response, 32) &&
-                    reclaimable(address.response, 24) && reclaimable(rsdp.response, 16) &&
-                    reclaimable(info.response, 24) && reclaimable(kernel_file.response, 16) &&
-                    reclaimable(cmdline.response, 16) && reclaimable(modules.response, 24) &&
-                    reclaimable(stack_size.response, 8) && reclaimable(entry_point.response, 8),
+    check_value(reclaimable(hhdm.response, 16) && reclaimable(memmap.response, 24) &&
+                    reclaimable(mp.response, 32) && reclaimable(address.response, 24) &&
+                    reclaimable(rsdp.response, 16) && reclaimable(info.response, 24) &&
+                    reclaimable(kernel_file.response, 16) && reclaimable(cmdline.response, 16) &&
+                    reclaimable(modules.response, 24) && reclaimable(stack_size.response, 8) &&
+                    reclaimable(entry_point.response, 8),
                 "every known request is answered, in reclaimable memory", 0);
     check_value(unknown.response == NULL, "an unknown request is left alone", (uint64_t)unknown.response);
-    check_value(decoy.response == NULL, "a request outside of the markers is left alone", (uint64_t)decoy.response);
+    check_value(decoy.response == NULL, "a request outside of the markers is left alone",
+                (uint64_t)decoy.response);
 }
 
 static bool starts_with(const char *s, const char *prefix)
@@ -365,12 +369,17 @@ static void check_files(void)
     const struct limine_file *f = ((struct limine_kernel_file_response *)kernel_file.response)->file;
     const struct limine_rsdp_response *r = rsdp.response;
     const char *line = ((struct limine_cmdline_response *)cmdline.response)->cmdline;
-    check_value(i->name[0] != '\0' && i->version[0] >= '0' && i->version[0] <= '9', "loader's name and version", 0);
-    check_value(starts_with(f->address, "\177ELF") && lies_in((uint64_t)f->address, f->size, LIMINE_MEM_KERNEL_AND_MODULES),
+    check_value(i->name[0] != '\0' && i->version[0] >= '0' && i->version[0] <= '9',
+                "loader's name and version", 0);
+    check_value(starts_with(f->address, "\177ELF") &&
+                    lies_in((uint64_t)f->address, f->size, LIMINE_MEM_KERNEL_AND_MODULES),
                 "kernel file: the ELF, in memory of its type", (uint64_t)f->address);
-    check_value(starts_with(f->cmdline, line) && starts_with(line, f->cmdline), "kernel file has the command line", 0);
-    check_value(((struct limine_modules_response *)modules.response)->count == 0, "no modules besides the kernel", 0);
-    check_value(starts_with((const char *)r->address, "RSD PTR "), "RSDP is there, at an HHDM address", r->address);
+    check_value(starts_with(f->cmdline, line) && starts_with(line, f->cmdline),
+                "kernel file has the command line", 0);
+    check_value(((struct limine_modules_response *)modules.response)->count == 0,
+                "no modules besides the kernel", 0);
+    check_value(starts_with((const char *)r->address, "RSD PTR "), "RSDP is there, at an HHDM address",
+                r->address);
 }
 
 static uint32_t expected_cpus(void)
@@ -407,7 +416,7 @@ void other_cpu_main(const struct entry_state *s)
     const struct limine_mp_cpu *cpu = (const struct limine_mp_cpu *)s->rdi;
     uint64_t i = cpu->extra_argument;
     ap_fault[i] = cpu == ((struct limine_mp_response *)mp.response)->cpus[i] ? fault_of(s, (uint64_t)cpu)
-                                                                              : "RDI is another CPU's";
+                                                                             : "RDI is another CPU's";
     if (ap_fault[i] == NULL && (cpuid(1).b >> 24) != cpu->lapic_id)
         ap_fault[i] = "its LAPIC ID differs";
     ap_stack[i] = (uint64_t)s;

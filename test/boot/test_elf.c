@@ -15,7 +15,8 @@ static struct boot_error error;
 
 static uint8_t *phdr(uint32_t i) { return file + 64 + 56 * i; }
 
-static void segment(uint32_t i, uint32_t flags, uint64_t offset, uint64_t vaddr, uint64_t filesz, uint64_t memsz)
+static void segment(uint32_t i, uint32_t flags, uint64_t offset, uint64_t vaddr, uint64_t filesz,
+                    uint64_t memsz)
 {
     put32(phdr(i) + P_TYPE, 1);
     put32(phdr(i) + P_FLAGS, flags);
@@ -136,8 +137,8 @@ static void refuses(const struct refusal *r, uint64_t size)
 {
     assert_false(elf_check(file, size, &image, &error));
     if (strstr(error.what, r->what) == NULL || error.value != r->said)
-        fail_msg("expected \"%s\" 0x%llx, got \"%s\" 0x%llx", r->what, (unsigned long long)r->said, error.what,
-                 (unsigned long long)error.value);
+        fail_msg("expected \"%s\" 0x%llx, got \"%s\" 0x%llx", r->what, (unsigned long long)r->said,
+                 error.what, (unsigned long long)error.value);
     assert_true(strlen(error.advice) > 0);
 }
 

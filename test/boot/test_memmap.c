@@ -130,7 +130,8 @@ static void claims_whole_usable_pages(void **state)
     add(0x4000, 0x1000, 2);
     tidy();
     assert_true(memmap_claim(&map, 0x2800, 0x1900, LIMINE_MEM_KERNEL_AND_MODULES, &error));
-    assert_true(memmap_claim(&map, 0x100000, 0x1000, LIMINE_MEM_KERNEL_AND_MODULES, &error)); /* no memory there */
+    assert_true(
+        memmap_claim(&map, 0x100000, 0x1000, LIMINE_MEM_KERNEL_AND_MODULES, &error)); /* no memory there */
     assert_true(memmap_claim(&map, 0x1000, 0, LIMINE_MEM_RECLAIMABLE, &error));
     assert_int_equal(map.count, 3);
     entry_is(0, 0, 0x2000, LIMINE_MEM_USABLE);
@@ -146,7 +147,8 @@ static void allocates_from_the_top(void **state)
     tidy();
     assert_int_equal(memmap_alloc(&map, 0x1000, PAGE, UINT64_MAX, LIMINE_MEM_RECLAIMABLE), 0x7ff000);
     assert_int_equal(memmap_alloc(&map, 0x1000, PAGE, UINT64_MAX, LIMINE_MEM_RECLAIMABLE), 0x7fe000);
-    assert_int_equal(memmap_alloc(&map, 0x3000, 0x200000, UINT64_MAX, LIMINE_MEM_KERNEL_AND_MODULES), 0x600000);
+    assert_int_equal(memmap_alloc(&map, 0x3000, 0x200000, UINT64_MAX, LIMINE_MEM_KERNEL_AND_MODULES),
+                     0x600000);
     assert_int_equal(memmap_alloc(&map, 0x1000, PAGE, 0x100000, LIMINE_MEM_RECLAIMABLE), 0xf000);
     assert_int_equal(memmap_alloc(&map, 0x600000, PAGE, UINT64_MAX, LIMINE_MEM_RECLAIMABLE), 0);
     assert_int_equal(memmap_alloc(&map, 0x1000, PAGE, 0x1000, LIMINE_MEM_RECLAIMABLE), 0);

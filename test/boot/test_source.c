@@ -123,7 +123,7 @@ static uint8_t *tag(uint8_t *p, uint32_t type, uint32_t size)
     return p + 8;
 }
 
-enum { T_LINE = 8, T_MODULE = 32, T_MMAP = 64, T_RSDP2 = 128, T_RSDP1 = 176, T_UNKNOWN = 208, T_END = 224 };
+enum { T_LINE = 8, T_MODULE = 32, T_MMAP = 56, T_RSDP2 = 120, T_RSDP1 = 168, T_UNKNOWN = 200, T_END = 216 };
 
 static int good_mb2(void **state)
 {
@@ -218,10 +218,14 @@ static void mb2_truncated_anywhere(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(pvh_is_read, good_pvh),       cmocka_unit_test_setup(pvh_without_lines, good_pvh),
-        cmocka_unit_test_setup(pvh_flaws, good_pvh),         cmocka_unit_test_setup(pvh_too_many_modules, good_pvh),
-        cmocka_unit_test_setup(pvh_endless_line, good_pvh),  cmocka_unit_test_setup(mb2_is_read, good_mb2),
-        cmocka_unit_test_setup(mb2_old_rsdp, good_mb2),      cmocka_unit_test(mb2_flaws),
+        cmocka_unit_test_setup(pvh_is_read, good_pvh),
+        cmocka_unit_test_setup(pvh_without_lines, good_pvh),
+        cmocka_unit_test_setup(pvh_flaws, good_pvh),
+        cmocka_unit_test_setup(pvh_too_many_modules, good_pvh),
+        cmocka_unit_test_setup(pvh_endless_line, good_pvh),
+        cmocka_unit_test_setup(mb2_is_read, good_mb2),
+        cmocka_unit_test_setup(mb2_old_rsdp, good_mb2),
+        cmocka_unit_test(mb2_flaws),
         cmocka_unit_test_setup(mb2_truncated_anywhere, good_mb2),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
