@@ -22,6 +22,7 @@ include mk/install.mk
 -include mk/boot.mk
 -include mk/qemu.mk
 -include mk/count.mk
+-include mk/machine.mk
 -include mk/nvptx.mk
 -include mk/model.mk
 -include mk/bench.mk
