@@ -25,15 +25,18 @@ static const char *three_digits(char to[TEXT_SHORT], uint64_t value, uint64_t un
 {
     uint64_t whole = value / unit, rest = value % unit;
 
+    if (unit > (uint64_t)1 << 50) { /* so that a hundred times the rest is a number */
+        rest >>= 10;
+        unit >>= 10;
+    }
     if (rest == 0 && unit > 1 && whole < 10000)
         (void)ksnprintf(to, TEXT_SHORT, "%lu %s", whole, name);
     else if (whole >= 100 || unit == 1)
         (void)ksnprintf(to, TEXT_SHORT, "%lu %s", whole, name);
     else if (whole >= 10)
-        (void)ksnprintf(to, TEXT_SHORT, "%lu.%lu %s", whole, (rest / (unit / 10 + (unit % 10 != 0))), name);
+        (void)ksnprintf(to, TEXT_SHORT, "%lu.%lu %s", whole, rest * 10 / unit, name);
     else
-        (void)ksnprintf(to, TEXT_SHORT, "%lu.%02lu %s", whole, (rest / (unit / 100 + (unit % 100 != 0))),
-                        name);
+        (void)ksnprintf(to, TEXT_SHORT, "%lu.%02lu %s", whole, rest * 100 / unit, name);
     return to;
 }
 
