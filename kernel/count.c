@@ -26,6 +26,7 @@
 #define READ_SECTORS (READ_BYTES / VIRTIO_BLK_SECTOR)
 #define READS_SHORT 32u
 #define READS_LONG 288u
+#define READS_TIMED 20000u
 #define DEPTH 32u
 
 static void say(const char *what, uint64_t n) { kprintf("count: %s %lu\n", what, n); }
@@ -145,6 +146,25 @@ static void count_disk(void)
     count_reads("read-4k-depth-32", read_deep, buf, turn);
     gmk_store32(&spinner.stop, 1, GMK_RLX, GMK_KERNEL);
     thread_join(t);
+}
+
+/* ---- in time -------------------------------------------------------------------------------- */
+
+void bench_disk(uint64_t seconds)
+{
+    unsigned char *buf = vmm_alloc((size_t)DEPTH * READ_BYTES, VMM_RW);
+    uint64_t begin = clock_now_ns(), n = 0, spent = 0;
+    if (virtio_blk_count() == 0 || buf == NULL) {
+        kprintf("bench-disk: there is no disk, or no memory\n");
+        return;
+    }
+    while (spent < seconds * 1000000000) {
+        read_deep(buf, READS_TIMED);
+        n += READS_TIMED;
+        spent = clock_now_ns() - begin;
+    }
+    vmm_free(buf, (size_t)DEPTH * READ_BYTES);
+    kprintf("reads-per-second %lu\n", n * 1000000 / (spent / 1000));
 }
 
 /* ---- all ---------------------------------------------------------------------------------- */

@@ -9,6 +9,11 @@
 #ifndef GGMK_KERNEL_COUNT_H
 #define GGMK_KERNEL_COUNT_H
 
+#include <stdint.h>
+
 void count_instructions(void);
+
+/* `bench-disk=SECONDS`: prints how many reads of 4 KiB a second the first disk answers, 32 in flight. */
+void bench_disk(uint64_t seconds);
 
 #endif

@@ -93,11 +93,14 @@ static void say_ready(void)
 
 static void run_count(void)
 {
-    if (boot_flag("count")) {
+    if (!boot_flag("count") && !boot_flag("bench-disk"))
+        return;
+    if (boot_flag("count"))
         count_instructions();
-        machine_stop();
-        power_off();
-    }
+    else
+        bench_disk(boot_number("bench-disk", 5));
+    machine_stop();
+    power_off();
 }
 
 static void run_tests(void)

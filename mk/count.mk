@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 #
-# Instructions, counted: exact where times are not.
+# What the bare-metal kernel costs: in instructions, which are exact where times are not, and beside another kernel.
 #
 #:bench-count    instructions of an empty task (bare metal and hosted), of a disk read, of the boot
+#:bench-qemu     disk reads a second, and a Debian kernel with fio in the same QEMU
 
 ifeq ($(shell uname -m),x86_64)
 
@@ -23,5 +24,9 @@ $(COUNT_ENTRY): bench/count/entry.S | $(BUILD)/deps/build
 .PHONY: bench-count
 bench-count: $(COUNT_HOSTED) $(COUNT_ENTRY) $(LOADER) $(KERNEL) | $(BUILD)/deps/count
 	$(Q)bench/count/run $(COUNT_HOSTED) $(LOADER) $(KERNEL) $(COUNT_ENTRY)
+
+.PHONY: bench-qemu
+bench-qemu: $(LOADER) $(KERNEL) | $(BUILD)/deps/bench-qemu
+	$(Q)bench/qemu/run $(LOADER) $(KERNEL) $(BUILD)/bench-qemu
 
 endif
