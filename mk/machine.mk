@@ -38,6 +38,31 @@ ifeq ($(filter clean help,$(MAKECMDGOALS)),)
 $(eval $(call remember,$(BUILD)/machine/flags,$(MACHINE_CC)))
 endif
 
+# Each reads one input and aborts when something it promises does not hold.
+FUZZERS := $(patsubst fuzz/fuzz_%.c,$(BUILD)/fuzz/%,$(sort $(wildcard fuzz/fuzz_*.c)))
+FUZZ_CC := $(strip $(CLANG) -std=c11 -g -O1 -Wall -Wextra -Werror -Iinclude -iquote arch/x86_64 -iquote . \
+	-fsanitize=fuzzer$(comma)address$(comma)undefined -fno-sanitize-recover=all)
+FUZZ_PARTS_acpi := $(patsubst %,arch/x86_64/%.c,acpi_parse acpi_s5 acpi_walk)
+FUZZ_PARTS_loader := $(LOADER_PURE)
+FUZZ_PARTS_pci := $(patsubst %,drivers/%.c,pci_bars pci_caps pci_names pci_scan virtio_caps)
+FUZZ_PARTS_virtqueue := drivers/virtqueue.c
+SECONDS_EACH ?= 20
+
+.SECONDEXPANSION:
+$(FUZZERS): $(BUILD)/fuzz/%: fuzz/fuzz_%.c $$(FUZZ_PARTS_$$*) $(wildcard arch/x86_64/*.h boot/*.h drivers/*.h) \
+		| $(BUILD)/deps/sanitize
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "  FUZZ $@")
+	$(Q)$(FUZZ_CC) -D_GNU_SOURCE -o $@ $< $(FUZZ_PARTS_$*)
+
+.PHONY: fuzz
+fuzz: $(FUZZERS)
+	$(Q)SECONDS_EACH=$(SECONDS_EACH) BUILD="$(BUILD)" test/fuzz.t
+
+TEST_GROUPS += fuzz
+TESTS_fuzz := test/fuzz.t
+TEST_DEPS_fuzz := $(FUZZERS)
+
 TEST_GROUPS += machine
 TESTS_machine := $(MACHINE_TESTS)
 TEST_DEPS_machine := $(MACHINE_TESTS)

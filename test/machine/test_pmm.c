@@ -185,152 +185,6 @@ static uint64_t free_frames(const machine_t *m)
     return s.free;
 }
 
-static void an_ordinary_machine(void **state)
-{
-    static const boot_range_t map[] = {
-        {0, KIB(640), BOOT_USABLE},
-        {KIB(960), KIB(64), BOOT_RESERVED},
-        {MIB(1), MIB(127), BOOT_USABLE},
-        {MIB(128), MIB(8), BOOT_LOADER},
-        {MIB(136), MIB(119), BOOT_USABLE},
-        {MIB(255), MIB(1), BOOT_ACPI_RECLAIM},
-        {0xfffc0000u, KIB(256), BOOT_RESERVED},
-    };
-    machine_t m;
-    pmm_stats_t s;
-
-    (void)state;
-    assert_true(machine_init(&m, map, 7));
-    frames_stats(&m.frames, &s);
-    assert_int_equal(s.zones, 2);
-    assert_int_equal(s.total, (KIB(640) + MIB(254)) / 4096);
-    assert_int_equal(s.reclaimable, MIB(8) / 4096);
-    assert_int_equal(s.used, 1 + (m.bytes + 4095) / 4096 + MIB(8) / 4096);
-    assert_int_equal(s.largest * 4096, MIB(127));
-    assert_int_equal(frames_reclaim(&m.frames, &m.map), MIB(8) / 4096);
-    assert_int_equal(frames_reclaim(&m.frames, &m.map), 0);
-    frames_stats(&m.frames, &s);
-    assert_int_equal(s.largest * 4096, MIB(254));
-    assert_int_equal(s.reclaimable, 0);
-    free(m.bitmaps);
-}
-
-static void alignment_is_of_the_address(void **state)
-{
-    static const boot_range_t map[] = {{MIB(1) + 0x3000, MIB(30), BOOT_USABLE}};
-    machine_t m;
-
-    (void)state;
-    assert_true(machine_init(&m, map, 1));
-    for (uint64_t align = 1; align <= 512; align *= 2) {
-        uint64_t at = frames_alloc(&m.frames, 3, align);
-        assert_int_not_equal(at, 0);
-        assert_int_equal(at % (align * 4096), 0);
-        assert_true(frames_free(&m.frames, at, 3));
-    }
-    assert_int_equal(frames_alloc(&m.frames, 1, 1u << 20), 0);
-    assert_int_equal(frames_alloc(&m.frames, 1, 3), 0);
-    assert_int_equal(frames_alloc(&m.frames, 0, 1), 0);
-    free(m.bitmaps);
-}
-
-static void wrong_frees_change_nothing(void **state)
-{
-    static const boot_range_t map[] = {{0, MIB(4), BOOT_USABLE}, {MIB(8), MIB(4), BOOT_USABLE}};
-    machine_t m;
-    uint64_t at, before;
-
-    (void)state;
-    assert_true(machine_init(&m, map, 2));
-    at = frames_alloc(&m.frames, 4, 1);
-    before = free_frames(&m);
-    assert_false(frames_free(&m.frames, at, 5));
-    assert_false(frames_free(&m.frames, at + 1, 1));
-    assert_false(frames_free(&m.frames, 0, 1)); /* frame 0 is never anybody's */
-    assert_false(frames_free(&m.frames, MIB(6), 1));
-    assert_false(frames_free(&m.frames, MIB(12), 1));
-    assert_false(frames_free(&m.frames, UINT64_MAX - 4095, 1));
-    assert_false(frames_free(&m.frames, at, UINT64_MAX));
-    assert_int_equal(free_frames(&m), before);
-    assert_true(frames_free(&m.frames, at + 4096, 2)); /* a part is fine */
-    assert_false(frames_free(&m.frames, at, 4));
-    assert_true(frames_free(&m.frames, at, 1));
-    assert_true(frames_free(&m.frames, at + 3 * 4096, 1));
-    assert_int_equal(free_frames(&m), before + 4);
-    free(m.bitmaps);
-}
-
-static void far_memory_costs_what_it_holds(void **state)
-{
-    static const boot_range_t map[] = {
-        {MIB(1), MIB(63), BOOT_USABLE},
-        {GIB(4), GIB(92), BOOT_USABLE},
-        {LIMIT - GIB(1), GIB(2), BOOT_USABLE}}; /* the last half is out of reach */
-    machine_t m;
-    uint64_t n = 0;
-
-    (void)state;
-    assert_true(machine_init(&m, map, 3));
-    assert_int_equal(m.frames.total * 4096, MIB(63) + GIB(93));
-    assert_true(m.bytes <= (m.frames.total / 64 + 3) * 8);
-    while (frames_alloc(&m.frames, 1u << 18, 1u << 18))
-        n++; /* whole GiBs: the bookkeeping lies in the first range */
-    assert_int_equal(n, 93);
-    free(m.bitmaps);
-}
-
-/* An entry that claims everything costs bookkeeping for what the CPU can address, and no more. */
-static void memory_without_end(void **state)
-{
-    static const boot_range_t map[] = {{MIB(1), UINT64_MAX, BOOT_USABLE}};
-    mem_map_t m = {.ranges = map, .count = 1, .limit = LIMIT};
-    boot_range_t clean[2];
-    uint32_t repaired;
-    frames_t f;
-
-    (void)state;
-    m.count = boot_map_normalise(map, 1, clean, &repaired);
-    m.ranges = clean;
-    assert_int_equal(frames_plan(&f, &m), (LIMIT - MIB(1)) / 4096 / 8);
-    assert_int_equal(frames_place(&m, LIMIT / 4096 / 8), MIB(1));
-}
-
-static void machines_without_memory(void **state)
-{
-    static const boot_range_t none[] = {{0, 4096, BOOT_USABLE}}, loader[] = {{MIB(1), MIB(1), BOOT_LOADER}};
-    static const boot_range_t crumbs[] = {{0x1800, 0x1000, BOOT_USABLE}, {0x5001, 0x1fff, BOOT_USABLE}};
-    machine_t m;
-
-    (void)state;
-    assert_false(machine_init(&m, none, 0));
-    assert_false(machine_init(&m, none, 1));   /* frame 0 alone */
-    assert_false(machine_init(&m, loader, 1)); /* no room for the bitmaps */
-    assert_false(machine_init(&m, crumbs, 1)); /* half pages make no page */
-    assert_true(machine_init(&m, crumbs, 2));
-    assert_int_equal(free_frames(&m), 0); /* the only page holds the bitmap */
-    free(m.bitmaps);
-}
-
-static void more_pieces_than_zones(void **state)
-{
-    boot_range_t many[FRAMES_ZONES + 20];
-    frames_t f;
-    pmm_stats_t s;
-    uint64_t words[FRAMES_ZONES];
-
-    (void)state;
-    for (uint32_t i = 0; i < FRAMES_ZONES + 20; i++)
-        many[i] = (boot_range_t){MIB(1) * (i + 1), 8192, BOOT_USABLE};
-    mem_map_t m = {.ranges = many, .count = FRAMES_ZONES + 20, .limit = LIMIT};
-    assert_int_equal(frames_plan(&f, &m), sizeof words);
-    assert_int_equal(frames_place(&m, 4096), MIB(1));
-    frames_init(&f, &m, words, MIB(1), 4096);
-    frames_stats(&f, &s);
-    assert_int_equal(s.unmanaged, 40);
-    assert_int_equal(s.free, 2 * FRAMES_ZONES - 1);
-    assert_false(frames_free(&f, MIB(FRAMES_ZONES + 5), 1));
-}
-
 /* ---- any map ------------------------------------------------------------------------------ */
 
 #define WORLD 128u /* pages of a small world in which every byte's fate is known */
@@ -397,6 +251,174 @@ static void take_all(machine_t *m, const boot_range_t *in, uint32_t n, bool recl
     }
 }
 
+static void an_ordinary_machine(void **state)
+{
+    static const boot_range_t map[] = {
+        {0, KIB(640), BOOT_USABLE},
+        {KIB(960), KIB(64), BOOT_RESERVED},
+        {MIB(1), MIB(127), BOOT_USABLE},
+        {MIB(128), MIB(8), BOOT_LOADER},
+        {MIB(136), MIB(119), BOOT_USABLE},
+        {MIB(255), MIB(1), BOOT_ACPI_RECLAIM},
+        {0xfffc0000u, KIB(256), BOOT_RESERVED},
+    };
+    machine_t m;
+    pmm_stats_t s;
+
+    (void)state;
+    assert_true(machine_init(&m, map, 7));
+    frames_stats(&m.frames, &s);
+    assert_int_equal(s.zones, 2);
+    assert_int_equal(s.total, (KIB(640) + MIB(254)) / 4096);
+    assert_int_equal(s.reclaimable, MIB(8) / 4096);
+    assert_int_equal(m.place, MIB(1));
+    assert_int_equal(s.used, 1 + (m.bytes + 4095) / 4096 + MIB(8) / 4096);
+    assert_int_equal(s.largest, MIB(127) / 4096 - (m.bytes + 4095) / 4096);
+    assert_int_equal(frames_reclaim(&m.frames, &m.map), MIB(8) / 4096);
+    assert_int_equal(frames_reclaim(&m.frames, &m.map), 0);
+    frames_stats(&m.frames, &s);
+    assert_int_equal(s.largest, MIB(254) / 4096 - (m.bytes + 4095) / 4096);
+    assert_int_equal(s.reclaimable, 0);
+    free(m.bitmaps);
+}
+
+static void alignment_is_of_the_address(void **state)
+{
+    static const boot_range_t map[] = {{MIB(1) + 0x3000, MIB(30), BOOT_USABLE}};
+    machine_t m;
+
+    (void)state;
+    assert_true(machine_init(&m, map, 1));
+    for (uint64_t align = 1; align <= 512; align *= 2) {
+        uint64_t at = frames_alloc(&m.frames, 3, align);
+        assert_int_not_equal(at, 0);
+        assert_int_equal(at % (align * 4096), 0);
+        assert_true(frames_free(&m.frames, at, 3));
+    }
+    assert_int_equal(frames_alloc(&m.frames, 1, 1u << 20), 0);
+    assert_int_equal(frames_alloc(&m.frames, 1, 3), 0);
+    assert_int_equal(frames_alloc(&m.frames, 0, 1), 0);
+    free(m.bitmaps);
+}
+
+static void wrong_frees_change_nothing(void **state)
+{
+    static const boot_range_t map[] = {{0, MIB(4), BOOT_USABLE}, {MIB(8), MIB(4), BOOT_USABLE}};
+    machine_t m;
+    uint64_t at, before;
+
+    (void)state;
+    assert_true(machine_init(&m, map, 2));
+    at = frames_alloc(&m.frames, 4, 1);
+    before = free_frames(&m);
+    assert_false(frames_free(&m.frames, at, 5));
+    assert_false(frames_free(&m.frames, at + 1, 1));
+    assert_false(frames_free(&m.frames, 0, 1)); /* frame 0 is never anybody's */
+    assert_false(frames_free(&m.frames, MIB(6), 1));
+    assert_false(frames_free(&m.frames, MIB(12), 1));
+    assert_false(frames_free(&m.frames, UINT64_MAX - 4095, 1));
+    assert_false(frames_free(&m.frames, at, UINT64_MAX));
+    assert_int_equal(free_frames(&m), before);
+    assert_true(frames_free(&m.frames, at + 4096, 2)); /* a part is fine */
+    assert_false(frames_free(&m.frames, at, 4));
+    assert_true(frames_free(&m.frames, at, 1));
+    assert_true(frames_free(&m.frames, at + 3 * 4096, 1));
+    assert_int_equal(free_frames(&m), before + 4);
+    free(m.bitmaps);
+}
+
+static void far_memory_costs_what_it_holds(void **state)
+{
+    static const boot_range_t map[] = {
+        {MIB(1), MIB(63), BOOT_USABLE},
+        {GIB(4), GIB(92), BOOT_USABLE},
+        {LIMIT - GIB(1), GIB(2), BOOT_USABLE}}; /* the last half is out of reach */
+    machine_t m;
+    uint64_t n = 0;
+
+    (void)state;
+    assert_true(machine_init(&m, map, 3));
+    assert_int_equal(m.frames.total * 4096, MIB(63) + GIB(93));
+    assert_true(m.bytes <= (m.frames.total / 64 + 3) * 8);
+    while (frames_alloc(&m.frames, 1u << 18, 1u << 18))
+        n++; /* whole GiBs: the bookkeeping lies in one of them */
+    assert_int_equal(n, 92);
+    free(m.bitmaps);
+}
+
+/* An entry that claims everything costs bookkeeping for what the CPU can address, and no more. */
+static void memory_without_end(void **state)
+{
+    static const boot_range_t map[] = {{MIB(1), UINT64_MAX, BOOT_USABLE}};
+    mem_map_t m = {.ranges = map, .count = 1, .limit = LIMIT};
+    boot_range_t clean[2];
+    uint32_t repaired;
+    frames_t f;
+
+    (void)state;
+    m.count = boot_map_normalise(map, 1, clean, &repaired);
+    m.ranges = clean;
+    assert_int_equal(frames_plan(&f, &m), (LIMIT - MIB(1)) / 4096 / 8);
+    assert_int_equal(frames_place(&m, LIMIT / 4096 / 8), MIB(1));
+}
+
+static void the_loader_at_the_bottom(void **state)
+{
+    static const boot_range_t map[] = {{0, KIB(16), BOOT_LOADER},
+                                       {KIB(16) + 5, 9000, BOOT_LOADER},
+                                       {KIB(64), KIB(64), BOOT_USABLE},
+                                       {KIB(128), KIB(16), BOOT_LOADER}};
+    machine_t m;
+    pmm_stats_t s;
+
+    (void)state;
+    assert_true(machine_init(&m, map, 4));
+    frames_stats(&m.frames, &s);
+    assert_int_equal(s.reclaimable, 3 + 1 + 4); /* not frame 0, and whole frames only */
+    assert_int_equal(frames_reclaim(&m.frames, &m.map), 3 + 1 + 4);
+    assert_false(frames_free(&m.frames, 0, 1));
+    frames_stats(&m.frames, &s);
+    assert_int_equal(s.used, 1 + 1); /* frame 0, the bookkeeping */
+    take_all(&m, map, 4, true);
+    free(m.bitmaps);
+}
+
+static void machines_without_memory(void **state)
+{
+    static const boot_range_t none[] = {{0, 4096, BOOT_USABLE}}, loader[] = {{MIB(1), MIB(1), BOOT_LOADER}};
+    static const boot_range_t crumbs[] = {{0x1800, 0x1000, BOOT_USABLE}, {0x5001, 0x1fff, BOOT_USABLE}};
+    machine_t m;
+
+    (void)state;
+    assert_false(machine_init(&m, none, 0));
+    assert_false(machine_init(&m, none, 1));   /* frame 0 alone */
+    assert_false(machine_init(&m, loader, 1)); /* no room for the bitmaps */
+    assert_false(machine_init(&m, crumbs, 1)); /* half pages make no page */
+    assert_true(machine_init(&m, crumbs, 2));
+    assert_int_equal(free_frames(&m), 0); /* the only page holds the bitmap */
+    free(m.bitmaps);
+}
+
+static void more_pieces_than_zones(void **state)
+{
+    boot_range_t many[FRAMES_ZONES + 20];
+    frames_t f;
+    pmm_stats_t s;
+    uint64_t words[FRAMES_ZONES];
+
+    (void)state;
+    for (uint32_t i = 0; i < FRAMES_ZONES + 20; i++)
+        many[i] = (boot_range_t){MIB(1) * (i + 1), 8192, BOOT_USABLE};
+    mem_map_t m = {.ranges = many, .count = FRAMES_ZONES + 20, .limit = LIMIT};
+    assert_int_equal(frames_plan(&f, &m), sizeof words);
+    assert_int_equal(frames_place(&m, 4096), MIB(1));
+    frames_init(&f, &m, words, MIB(1), 4096);
+    frames_stats(&f, &s);
+    assert_int_equal(s.unmanaged, 40);
+    assert_int_equal(s.free, 2 * FRAMES_ZONES - 1);
+    assert_false(frames_free(&f, MIB(FRAMES_ZONES + 5), 1));
+}
+
 static void any_map_at_all(void **state)
 {
     boot_range_t in[24];
@@ -453,17 +475,12 @@ static void ten_thousand_and_none_lost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(runs_agree_with_a_simple_model),
-        cmocka_unit_test(runs_refuse_nonsense),
-        cmocka_unit_test(runs_search_on_from_the_last),
-        cmocka_unit_test(an_ordinary_machine),
-        cmocka_unit_test(alignment_is_of_the_address),
-        cmocka_unit_test(wrong_frees_change_nothing),
-        cmocka_unit_test(far_memory_costs_what_it_holds),
-        cmocka_unit_test(memory_without_end),
-        cmocka_unit_test(machines_without_memory),
-        cmocka_unit_test(more_pieces_than_zones),
-        cmocka_unit_test(any_map_at_all),
+        cmocka_unit_test(runs_agree_with_a_simple_model), cmocka_unit_test(runs_refuse_nonsense),
+        cmocka_unit_test(runs_search_on_from_the_last),   cmocka_unit_test(an_ordinary_machine),
+        cmocka_unit_test(alignment_is_of_the_address),    cmocka_unit_test(wrong_frees_change_nothing),
+        cmocka_unit_test(far_memory_costs_what_it_holds), cmocka_unit_test(memory_without_end),
+        cmocka_unit_test(the_loader_at_the_bottom),       cmocka_unit_test(machines_without_memory),
+        cmocka_unit_test(more_pieces_than_zones),         cmocka_unit_test(any_map_at_all),
         cmocka_unit_test(ten_thousand_and_none_lost),
     };
     return cmocka_run_group_tests_name("pmm", tests, NULL, NULL);
