@@ -56,8 +56,8 @@
 #define LIMINE_ID_STACK_SIZE LIMINE_ID(0x224ef0460a8e8926u, 0xe1cb0fc25f46ea3du)
 #define LIMINE_ID_ENTRY_POINT LIMINE_ID(0x13d86c035a1cd3e1u, 0x2b0caa89d8f3026au)
 
-/* Any request whose extra words the loader does not read: HHDM, memory map, executable address, RSDP, loader
- * info, kernel file, command line, and modules at revision 0.  `response` points to the struct of its name. */
+/* Any request without extra words: HHDM, memory map, executable address, RSDP, loader info, kernel file,
+ * command line, modules.  `response` points to the struct of its name. */
 struct limine_request {
     uint64_t id[4];
     uint64_t revision;
@@ -121,8 +121,8 @@ struct limine_memmap_response {
 
 #define LIMINE_MP_X2APIC 1u
 
-/* A CPU other than the boot CPU waits until goto_address is not 0 (write it last, atomically), then jumps there with
- * its limine_mp_cpu in RDI, a stack of its own, and the same state as the boot CPU had. */
+/* A CPU other than the boot CPU waits until goto_address is not 0 (write it last, atomically), then jumps
+ * there with its limine_mp_cpu in RDI, a stack of its own, and the same state as the boot CPU had. */
 struct limine_mp_cpu {
     uint32_t processor_id; /* ACPI UID */
     uint32_t lapic_id;
@@ -156,7 +156,7 @@ struct limine_loader_info_response {
     const char *version;
 };
 
-/* The protocol's struct goes on with where the file came from (disk, partition, network), which nobody here reads. */
+/* The protocol's struct goes on with where the file came from: disk, partition, network. */
 struct limine_file {
     uint64_t revision;
     void *address;

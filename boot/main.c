@@ -3,17 +3,10 @@
  * The loader, step by step: from what PVH or Multiboot2 says to a kernel that runs as the Limine protocol
  * promises.
  */
-#include "answers.h"
-#include "cpu.h"
-#include "handoff.h"
+#include "steps.h"
 #include "mem.h"
-#include "paging.h"
 #include "say.h"
-#include "smp.h"
 
-#define LOW_END 0x100000000ull /* below: identity-mapped, and always in the HHDM */
-#define REAL_MODE_END 0x100000ull
-#define HHDM_PHYS_END (ELF_LOWEST_ADDRESS - HHDM)
 #define SMALLEST_STACK 0x10000u
 #define LARGEST_STACK 0x10000000u
 #define NEWEST_REVISION 2u
@@ -23,10 +16,7 @@ enum { FROM_PVH = 1, FROM_MULTIBOOT2 = 2 };
 
 _Noreturn void boot_main(uint32_t how, uint32_t magic, uint32_t info);
 
-static struct boot boot;
-uint64_t kernel_cr3;
-
-static bool is_mapped_type(uint64_t type) { return type != LIMINE_MEM_RESERVED && type != LIMINE_MEM_BAD; }
+struct boot boot;
 
 /* Above 4 GiB this is good once build_tables() is through. */
 static const void *read_phys(void *ctx, uint64_t phys, uint64_t length)
@@ -43,14 +33,14 @@ static const void *read_phys(void *ctx, uint64_t phys, uint64_t length)
     return NULL;
 }
 
-static const struct phys_view view = {read_phys, &boot.source.map};
+const struct phys_view memory_view = {read_phys, &boot.source.map};
 
 static void read_source(uint32_t how, uint32_t magic, uint32_t info)
 {
     struct boot_error e;
     bool good;
     if (how == FROM_PVH) {
-        good = source_from_pvh(&view, info, &boot.source, &e);
+        good = source_from_pvh(&memory_view, info, &boot.source, &e);
     } else {
         const void *tags = (const void *)(uintptr_t)info;
         if (magic != MB2_MAGIC)
@@ -72,7 +62,7 @@ static void claim(uint64_t base, uint64_t length, uint64_t type)
         die(&e);
 }
 
-static uint64_t alloc(uint64_t length, uint64_t align, uint64_t type, const char *what)
+uint64_t boot_alloc(uint64_t length, uint64_t align, uint64_t type, const char *what)
 {
     uint64_t phys = memmap_alloc(&boot.source.map, length, align, LOW_END, type);
     if (phys == 0)
@@ -105,8 +95,8 @@ static void load_kernel(void)
     const void *file = (const void *)(uintptr_t)m->base;
     if (!elf_check(file, m->size, &boot.image, &e))
         die(&e);
-    boot.kernel_phys = alloc(boot.image.length, boot.image.align, LIMINE_MEM_KERNEL_AND_MODULES,
-                             "no memory for the kernel, contiguous bytes needed");
+    boot.kernel_phys = boot_alloc(boot.image.length, boot.image.align, LIMINE_MEM_KERNEL_AND_MODULES,
+                                  "no memory for the kernel, contiguous bytes needed");
     elf_load(&boot.image, file, (void *)(uintptr_t)boot.kernel_phys);
     boot.kernel_cmdline = m->cmdline[0] != '\0' ? m->cmdline : boot.source.cmdline;
 }
@@ -141,153 +131,11 @@ static void read_requests(void)
         die_of("kernel's entry point request names no code", boot.entry, "check what it points to");
 }
 
-static void *table_page(void *ctx)
+uint64_t new_stack(void)
 {
-    (void)ctx;
-    void *page = (void *)(uintptr_t)alloc(PAGE_SIZE, PAGE_SIZE, LIMINE_MEM_RECLAIMABLE,
-                                          "no memory for page tables, bytes");
-    return memset(page, 0, PAGE_SIZE);
-}
-
-static void map_hhdm(struct paging *p, uint64_t base, uint64_t length)
-{
-    paging_map(p, base + HHDM, base, length, PAGING_WRITE | PAGING_NO_EXEC);
-}
-
-/* 0 to 4 GiB whatever is there, and above it what is not reserved. */
-static void map_memory(struct paging *p)
-{
-    uint64_t code = (uintptr_t)handoff_page;
-    map_hhdm(p, 0, code);
-    paging_map(p, code + HHDM, code, PAGE_SIZE, 0);
-    map_hhdm(p, code + PAGE_SIZE, LOW_END - code - PAGE_SIZE);
-    /* A table page may come out of the map while this goes over it, but only below 4 GiB. */
-    struct memmap map = boot.source.map;
-    for (uint32_t i = 0; i < map.count; i++) {
-        const struct limine_memmap_entry *m = &map.entry[i];
-        uint64_t from = m->base & ~(uint64_t)(PAGE_SIZE - 1);
-        uint64_t to = (m->base + m->length + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1);
-        from = from > LOW_END ? from : LOW_END;
-        to = to < HHDM_PHYS_END ? to : HHDM_PHYS_END;
-        if (is_mapped_type(m->type) && from < to)
-            map_hhdm(p, from, to - from);
-    }
-}
-
-static void map_kernel(struct paging *p)
-{
-    for (uint32_t i = 0; i < boot.image.count; i++) {
-        const struct elf_segment *s = &boot.image.segment[i];
-        uint64_t flags = (s->write ? PAGING_WRITE : 0) | (s->exec ? 0 : PAGING_NO_EXEC);
-        uint64_t length = (s->memsz + PAGE_SIZE - 1) & ~(uint64_t)(PAGE_SIZE - 1);
-        paging_map(p, s->vaddr, boot.kernel_phys + (s->vaddr - boot.image.base), length, flags);
-    }
-}
-
-/* The kernel's tables; and their upper half in the loader's own, so that it can get to the handoff page. */
-static void build_tables(void)
-{
-    bool gib_pages = cpuid(0x80000000).a >= 0x80000001 && (cpuid(0x80000001).d & (1u << 26)) != 0;
-    struct paging p = {table_page(NULL), gib_pages, table_page, NULL};
-    map_memory(&p);
-    map_kernel(&p);
-    memcpy(early_pml4 + 256, p.root + 256, 256 * sizeof *p.root);
-    kernel_cr3 = (uintptr_t)p.root;
-}
-
-static uint64_t new_stack(void)
-{
-    uint64_t base = alloc(boot.stack_size, PAGE_SIZE, LIMINE_MEM_RECLAIMABLE, "no memory for a stack, bytes");
+    uint64_t base = boot_alloc(boot.stack_size, PAGE_SIZE, LIMINE_MEM_RECLAIMABLE,
+                               "no memory for a stack, bytes");
     return base + boot.stack_size + HHDM;
-}
-
-static void read_madt(void)
-{
-    struct boot_error e;
-    const uint8_t *table;
-    uint32_t length;
-    if (boot.rsdp == 0)
-        return;
-    if (acpi_find_madt(&view, boot.rsdp, &table, &length, &e))
-        madt_parse(table, length, &boot.madt);
-    else
-        say_error(&e);
-}
-
-static void left_out(const char *what, uint64_t value, const char *advice)
-{
-    struct boot_error e;
-    boot_fail(&e, what, value, advice);
-    say_error(&e);
-}
-
-static void add_slot(const struct madt_cpu *c, bool x2apic)
-{
-    struct limine_mp_cpu *cpu = answer_mp_cpu(smp_slot_count);
-    if (c->lapic_id >= 0xff && !x2apic) {
-        left_out("CPU left out, it needs x2APIC, LAPIC ID", c->lapic_id,
-                 "ask for it in the MP request's flags");
-        return;
-    }
-    cpu->processor_id = c->uid;
-    cpu->lapic_id = c->lapic_id;
-    smp_slots[smp_slot_count++] = (struct smp_slot){c->lapic_id, 0, (uintptr_t)cpu + HHDM, new_stack()};
-}
-
-static void start_slots(void)
-{
-    uint64_t page = memmap_alloc(&boot.source.map, PAGE_SIZE, PAGE_SIZE, REAL_MODE_END,
-                                 LIMINE_MEM_RECLAIMABLE);
-    if (smp_slot_count == 0)
-        return;
-    if (page == 0) {
-        left_out("no free page below 1 MiB to start CPUs from, CPUs left out", smp_slot_count, "free one");
-        return;
-    }
-    smp_start_slots(page);
-    for (uint32_t i = 0; i < smp_slot_count; i++) {
-        if (smp_slots[i].ready == 0)
-            left_out("CPU left out, it does not answer, LAPIC ID", smp_slots[i].lapic_id,
-                     "check the machine");
-    }
-}
-
-static void start_cpus(void)
-{
-    const struct limine_request *r = boot.asked.found[REQUEST_MP];
-    if (r == NULL)
-        return;
-    lapic_open((request_extra(r) & LIMINE_MP_X2APIC) != 0);
-    uint32_t self = lapic_id(), uid = 0;
-    for (uint32_t i = 0; i < boot.madt.cpu_count; i++) {
-        if (boot.madt.cpu[i].lapic_id == self)
-            uid = boot.madt.cpu[i].uid;
-        else
-            add_slot(&boot.madt.cpu[i], lapic_is_x2apic());
-    }
-    if (boot.madt.more_cpus != 0)
-        left_out("CPUs left out, there are too many", boot.madt.more_cpus, "this loader starts 256");
-    start_slots();
-    answer_mp(&boot, uid, self, lapic_is_x2apic());
-}
-
-/* Both 8259, and every line of every IOAPIC (82093AA, 3.2). */
-static void mask_interrupts(void)
-{
-    outb(0x21, 0xff);
-    outb(0xa1, 0xff);
-    for (uint32_t i = 0; i < boot.madt.ioapic_count; i++) {
-        uint32_t at = boot.madt.ioapic[i];
-        volatile uint32_t *select = (volatile uint32_t *)(uintptr_t)at;
-        if (at == 0 || at % 16 != 0 || memmap_holds(&boot.source.map, at, 32, LIMINE_MEM_USABLE))
-            continue;
-        *select = 1;
-        uint32_t last = select[4] >> 16 & 0xff;
-        for (uint32_t line = 0; line <= last && line < 240; line++) {
-            *select = 0x10 + 2 * line;
-            select[4] |= 0x10000;
-        }
-    }
 }
 
 void boot_main(uint32_t how, uint32_t magic, uint32_t info)

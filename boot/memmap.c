@@ -128,13 +128,9 @@ bool memmap_tidy(struct memmap *map, struct boot_error *e)
     return true;
 }
 
-bool memmap_claim(struct memmap *map, uint64_t base, uint64_t length, uint64_t type, struct boot_error *e)
+/* Clipped to the entries that are usable, so that a claim describes no memory that is not there. */
+static bool add_claim(struct memmap *map, uint64_t start, uint64_t end, uint64_t type, struct boot_error *e)
 {
-    uint64_t start = base & ~(uint64_t)PAGE_MASK;
-    uint64_t end = (base + length + PAGE_MASK) & ~(uint64_t)PAGE_MASK;
-    if (length == 0)
-        return true;
-    /* Clipped to the entries that are usable, so that a claim describes no memory that is not there. */
     for (uint32_t i = 0, n = map->count; i < n; i++) {
         const struct limine_memmap_entry *m = &map->entry[i];
         uint64_t from = start > m->base ? start : m->base;
@@ -143,6 +139,17 @@ bool memmap_claim(struct memmap *map, uint64_t base, uint64_t length, uint64_t t
             return false;
     }
     return memmap_tidy(map, e);
+}
+
+bool memmap_claim(struct memmap *map, uint64_t base, uint64_t length, uint64_t type, struct boot_error *e)
+{
+    struct memmap before = *map;
+    uint64_t start = base & ~(uint64_t)PAGE_MASK;
+    uint64_t end = (base + length + PAGE_MASK) & ~(uint64_t)PAGE_MASK;
+    if (length == 0 || add_claim(map, start, end, type, e))
+        return true;
+    *map = before;
+    return false;
 }
 
 uint64_t memmap_alloc(struct memmap *map, uint64_t length, uint64_t align, uint64_t limit, uint64_t type)

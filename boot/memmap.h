@@ -22,7 +22,7 @@ struct memmap {
 bool memmap_add_e820(struct memmap *map, uint64_t base, uint64_t length, uint32_t type, struct boot_error *e);
 bool memmap_tidy(struct memmap *map, struct boot_error *e);
 
-/* What is usable of the pages that [base, base + length) touches, becomes `type`. */
+/* What is usable of the pages [base, base + length) touches becomes `type`.  It fails without a change. */
 bool memmap_claim(struct memmap *map, uint64_t base, uint64_t length, uint64_t type, struct boot_error *e);
 
 /* The highest usable `length` bytes below `limit`; claimed as `type`.  0: there are none. */

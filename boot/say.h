@@ -10,8 +10,8 @@
 /* One line: "loader: what: 0xvalue; advice". */
 void say_error(const struct boot_error *e);
 
-/* The same, and the end: under a hypervisor QEMU's isa-debug-exit is told 0x7f (so QEMU ends with status 255), and
- * wherever that is not there, the CPU halts. */
+/* The same, and the end: under a hypervisor QEMU's isa-debug-exit is told 0x7f (so QEMU ends with status
+ * 255), and wherever that is not there, the CPU halts. */
 _Noreturn void die(const struct boot_error *e);
 _Noreturn void die_of(const char *what, uint64_t value, const char *advice);
 

@@ -56,12 +56,12 @@ $(FUZZERS): $(BUILD)/fuzz/%: fuzz/fuzz_%.c $$(FUZZ_PARTS_$$*) $(wildcard arch/x8
 	$(Q)$(FUZZ_CC) -D_GNU_SOURCE -o $@ $< $(FUZZ_PARTS_$*)
 
 .PHONY: fuzz
-fuzz: $(FUZZERS)
+fuzz: $(FUZZERS) $(LOADER_SEED)
 	$(Q)SECONDS_EACH=$(SECONDS_EACH) BUILD="$(BUILD)" test/fuzz.t
 
 TEST_GROUPS += fuzz
 TESTS_fuzz := test/fuzz.t
-TEST_DEPS_fuzz := $(FUZZERS)
+TEST_DEPS_fuzz := $(FUZZERS) $(LOADER_SEED)
 
 TEST_GROUPS += machine
 TESTS_machine := $(MACHINE_TESTS)

@@ -36,8 +36,7 @@ RUN_QEMU = $(QEMU) -nodefaults -display none -machine $(MACHINE) $(QEMU_ACCEL) -
 	-serial file:$(RUN_DIR)/com2 $(QEMU_ARGS)
 RUN_PARTS = $(strip $(if $(METRICS),--metrics "$(METRICS)") $(if $(TRACE),--trace "$(TRACE)"))
 
-.PHONY: run run-qemu run-debug run-disk
-run: run-qemu
+.PHONY: run run-debug run-disk
 
 # A disk is a number of whole sectors, and at least one.
 run-disk:
@@ -45,7 +44,7 @@ run-disk:
 	$(Q)mkdir -p $(RUN_DIR) && rm -f $(RUN_DIR)/disk.img $(RUN_DIR)/com2 && cat -- "$(INPUT)" >$(RUN_DIR)/disk.img
 	$(Q)[ -s $(RUN_DIR)/disk.img ] && truncate -s %512 $(RUN_DIR)/disk.img || truncate -s 512 $(RUN_DIR)/disk.img
 
-run-qemu: $(LOADER) $(KERNEL) run-disk | $(BUILD)/deps/qemu
+run: $(LOADER) $(KERNEL) run-disk | $(BUILD)/deps/qemu
 	$(Q)if [ -t 0 ]; then $(RUN_QEMU) -append "$(RUN_APPEND)"; \
 	else $(RUN_QEMU) -append "auto $(RUN_APPEND)" </dev/null; fi
 	$(if $(RUN_PARTS),$(Q)tools/ggmk-com2 $(RUN_PARTS) $(RUN_DIR)/com2)

@@ -3,7 +3,7 @@
  * A kernel that checks what the Limine protocol promises at entry, on the boot CPU and on every other, prints
  * TAP on COM1, and ends QEMU by isa-debug-exit: status 1 when all is well, 3 when not.
  *
- * "cpus=N" on its command line says how many CPUs there must be.
+ * "cpus=N" on its command line says how many CPUs there must be, "modules=N" how many modules.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -321,7 +321,7 @@ static void check_memmap(void)
     check_value(usable > 32u << 20, "memory map: more than 32 MiB are usable", usable);
 }
 
-/* Usable memory must be nobody's: overwrite up to 64 MiB of each entry, and see whether anything else changed. */
+/* Usable memory must be nobody's: after this, everything else has to work still. */
 static void overwrite_usable(void)
 {
     const struct limine_memmap_response *m = memmap.response;
@@ -363,6 +363,40 @@ static bool starts_with(const char *s, const char *prefix)
     return *prefix == '\0';
 }
 
+static uint32_t length_of(const char *s)
+{
+    uint32_t n = 0;
+    while (s[n] != '\0')
+        n++;
+    return n;
+}
+
+static uint32_t number_after(const char *name, uint32_t otherwise)
+{
+    const char *c = ((struct limine_cmdline_response *)cmdline.response)->cmdline;
+    while (*c != '\0' && !starts_with(c, name))
+        c++;
+    if (*c == '\0')
+        return otherwise;
+    uint32_t n = 0;
+    for (c += length_of(name); *c >= '0' && *c <= '9'; c++)
+        n = n * 10 + (uint32_t)(*c - '0');
+    return n;
+}
+
+/* Each has its number as its command line. */
+static void check_modules(void)
+{
+    const struct limine_modules_response *m = modules.response;
+    bool good = m->count == number_after("modules=", 0);
+    for (uint64_t i = 0; good && i < m->count; i++) {
+        const struct limine_file *f = m->files[i];
+        good = f->size > 0 && (uint64_t)f->address % PAGE == 0 && f->cmdline[0] == (char)('1' + i) &&
+               lies_in((uint64_t)f->address, f->size, LIMINE_MEM_KERNEL_AND_MODULES);
+    }
+    check_value(good, "modules besides the kernel", m->count);
+}
+
 static void check_files(void)
 {
     const struct limine_loader_info_response *i = info.response;
@@ -376,24 +410,9 @@ static void check_files(void)
                 "kernel file: the ELF, in memory of its type", (uint64_t)f->address);
     check_value(starts_with(f->cmdline, line) && starts_with(line, f->cmdline),
                 "kernel file has the command line", 0);
-    check_value(((struct limine_modules_response *)modules.response)->count == 0,
-                "no modules besides the kernel", 0);
+    check_modules();
     check_value(starts_with((const char *)r->address, "RSD PTR "), "RSDP is there, at an HHDM address",
                 r->address);
-}
-
-static uint32_t expected_cpus(void)
-{
-    const char *c = ((struct limine_cmdline_response *)cmdline.response)->cmdline;
-    uint32_t n = 0;
-    for (; *c != '\0'; c++) {
-        if (starts_with(c, "cpus=")) {
-            for (c += 5; *c >= '0' && *c <= '9'; c++)
-                n = n * 10 + (uint32_t)(*c - '0');
-            return n;
-        }
-    }
-    return 1;
 }
 
 /* Every line of the IOAPIC that QEMU's machines have. */
@@ -460,7 +479,8 @@ static void check_cpus(void)
 {
     const struct limine_mp_response *m = mp.response;
     uint64_t boot_cpus = 0;
-    if (!check_value(m->cpu_count == expected_cpus(), "number of CPUs", m->cpu_count) || m->cpu_count > CPUS)
+    if (!check_value(m->cpu_count == number_after("cpus=", 1), "number of CPUs", m->cpu_count) ||
+        m->cpu_count > CPUS)
         return;
     check_value(m->bsp_lapic_id == cpuid(1).b >> 24, "boot CPU's LAPIC ID", m->bsp_lapic_id);
     for (uint64_t i = 0; i < m->cpu_count; i++) {

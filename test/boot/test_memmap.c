@@ -120,7 +120,11 @@ static void refuses_too_many(void **state)
     assert_int_equal(error.value, MEMMAP_MAX);
     tidy();
     assert_int_equal(map.count, MEMMAP_MAX);
-    assert_false(memmap_claim(&map, 0x2000, 0x1000, LIMINE_MEM_RECLAIMABLE, &error));
+    map.entry[5].length += 0x1000; /* so that a claim splits it */
+    assert_false(memmap_claim(&map, map.entry[5].base, 0x1000, LIMINE_MEM_RECLAIMABLE, &error));
+    assert_int_equal(map.count, MEMMAP_MAX);
+    assert_true(memmap_holds(&map, map.entry[5].base, 0x2000, LIMINE_MEM_USABLE));
+    check_promises();
 }
 
 static void claims_whole_usable_pages(void **state)
