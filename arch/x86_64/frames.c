@@ -58,17 +58,19 @@ uint64_t frames_plan(frames_t *f, const mem_map_t *map)
 
 uint64_t frames_place(const mem_map_t *map, uint64_t bytes)
 {
-    uint64_t at = 0, first, count;
+    uint64_t at = 0, first, count, best = 0, most = frame_up(bytes) - 1;
 
     while (next_frames(map, MEM_FREE, &at, &first, &count)) {
         if (first == 0) {
             first++;
             count--;
         }
-        if (count >= frame_up(bytes))
-            return first * FRAME_SIZE;
+        if (count > most) {
+            best = first;
+            most = count;
+        }
     }
-    return 0;
+    return best * FRAME_SIZE;
 }
 
 /* The zone that holds this frame, or NULL. */
@@ -96,19 +98,16 @@ static void reserve(frames_t *f, uint64_t frame, uint64_t n)
         runs_reserve(&z->runs, frame - z->first, n);
 }
 
-/* The loader's stretches that lie in zones, counted or freed.  Two may share a frame: it counts once. */
+/* The loader's frames that lie in zones, counted or freed. */
 static uint64_t loader_frames(frames_t *f, const mem_map_t *map, bool give)
 {
-    uint64_t base, end, done = 0, sum = 0;
+    uint64_t at = 0, first, count, sum = 0;
 
-    for (uint64_t at = 0; mem_map_next(map, MEM_SET(BOOT_LOADER), at, &base, &end); at = end) {
-        uint64_t frame = base / FRAME_SIZE > done ? base / FRAME_SIZE : done;
-        for (; frame < frame_up(end); frame++) {
-            frames_zone_t *z = zone_of(f, frame);
-            if (z && frame != 0 && (!give || runs_free(&z->runs, frame - z->first, 1)))
-                sum++;
-        }
-        done = frame;
+    while (next_frames(map, MEM_SET(BOOT_LOADER), &at, &first, &count)) {
+        uint64_t skip = first == 0 ? 1 : 0; /* frame 0 is never anybody's */
+        frames_zone_t *z = zone_of(f, first);
+        if (z && (!give || count == skip || runs_free(&z->runs, first + skip - z->first, count - skip)))
+            sum += count - skip;
     }
     return sum;
 }

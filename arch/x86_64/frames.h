@@ -59,7 +59,7 @@ bool mem_map_next(const mem_map_t *map, uint32_t kinds, uint64_t at, uint64_t *b
 
 /* Finds the zones.  Returns the bytes that their bitmaps need; 0 when there is no zone. */
 uint64_t frames_plan(frames_t *f, const mem_map_t *map);
-/* A physical address in usable memory, not 0, with room for that many bytes; 0 when there is none. */
+/* Where the longest usable stretch begins, if it has room for that many bytes (> 0); else 0. */
 uint64_t frames_place(const mem_map_t *map, uint64_t bytes);
 /* Makes the usable frames free, except frame 0 and those of [place, place + bytes). */
 void frames_init(frames_t *f, const mem_map_t *map, uint64_t *bitmaps, uint64_t place, uint64_t bytes);

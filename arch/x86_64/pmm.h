@@ -3,9 +3,8 @@
  * pmm.h — physical memory: frames of 4 KiB, handed out in runs.
  *
  * Any CPU, any context except NMI and #MC, interrupts on or off; never blocks.  One spinlock, held
- * for a search of the bitmap.  Nothing here touches demand-paged memory, so the page-fault handler
- * may allocate; who holds a spinlock of the kernel must not touch demand-paged memory either, as
- * the fault could need the lock that is held.
+ * for a search of the bitmap and nothing else.  Nothing here touches demand-paged memory, so the
+ * page-fault handler may allocate.
  */
 #ifndef GMK_X86_PMM_H
 #define GMK_X86_PMM_H

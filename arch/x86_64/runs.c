@@ -73,12 +73,25 @@ static uint64_t search(const runs_t *r, uint64_t from, uint64_t to, uint64_t n, 
     return RUNS_NONE;
 }
 
+/* The lowest one. */
+static uint64_t alloc_single(runs_t *r)
+{
+    uint64_t at = find(r, r->low, r->count, false);
+
+    set(r, at, at + 1, true);
+    r->free--;
+    r->low = at + 1;
+    return at;
+}
+
 uint64_t runs_alloc(runs_t *r, uint64_t n, uint64_t align, uint64_t phase)
 {
     uint64_t at;
 
     if (n == 0 || n > r->free || (align & (align - 1)) != 0 || align - 1 > MOST_ALIGN)
         return RUNS_NONE;
+    if (n == 1 && align == 1)
+        return alloc_single(r);
     at = search(r, r->next, r->count, n, align, phase);
     if (at == RUNS_NONE)
         at = search(r, 0, r->next, n, align, phase);
@@ -96,6 +109,7 @@ bool runs_free(runs_t *r, uint64_t first, uint64_t n)
         return false;
     set(r, first, first + n, false);
     r->free += n;
+    r->low = first < r->low ? first : r->low;
     return true;
 }
 

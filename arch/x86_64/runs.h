@@ -3,7 +3,9 @@
  * runs.h — a bitmap allocator of runs of consecutive items (frames, pages of address space).
  *
  * Pure code without a lock: the owner serialises.  Neighbouring free runs are one run by nature, so
- * there is nothing to merge.  The search is next-fit, a word at a time, and always bounded.
+ * there is nothing to merge.  Searches go a word at a time and are always bounded.  A single item is
+ * the lowest free one, so that singles, which may stay for ever, lie together and leave long runs
+ * whole; for more the search goes on where the last one ended.
  */
 #ifndef GMK_X86_RUNS_H
 #define GMK_X86_RUNS_H
@@ -18,7 +20,8 @@ typedef struct runs {
     uint64_t *used; /* one bit an item; bits past the end are set */
     uint64_t count;
     uint64_t free;
-    uint64_t next; /* where the next search starts */
+    uint64_t low;  /* nothing below is free */
+    uint64_t next; /* where the next search for a run starts */
 } runs_t;
 
 /* All items in use.  words: RUNS_WORDS(count) of them. */

@@ -29,7 +29,7 @@ static space_t heap = {.base = PAGING_DYNAMIC,
                        .lock = SPINLOCK_INIT};
 static space_t stacks = {
     .base = STACK_BASE, .page = PAGE_SIZE, .pages = STACK_PAGES, .words = stack_words, .lock = SPINLOCK_INIT};
-static gmk_a64_t demand_faults;
+static gmk_a64_t demand_faults, starved;
 
 void vmm_init(void)
 {
@@ -211,7 +211,7 @@ static bool supply(pte_t *entry, uint64_t seen)
     uint64_t page = page_for(PTE_DATA);
 
     if (page == 0) {
-        kprintf("vmm: no memory left to supply a page of the heap\n");
+        gmk_add64(&starved, 1, GMK_RLX, GMK_KERNEL);
         return false;
     }
     if (gmk_cas64(entry, &seen, page | (seen & MARKS), GMK_ACQ_REL, GMK_KERNEL)) {
@@ -279,5 +279,6 @@ void vmm_stats(vmm_stats_t *s)
     vmm_device_stats(&s->device_maps, &s->device_used);
     s->tables = paging_tables();
     s->demand_faults = gmk_load64(&demand_faults, GMK_RLX, GMK_KERNEL);
+    s->starved = gmk_load64(&starved, GMK_RLX, GMK_KERNEL);
     s->shootdowns = shootdown_count();
 }

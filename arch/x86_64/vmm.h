@@ -8,8 +8,11 @@
  *
  * Allocating: any CPU, any thread, interrupts on or off; not from NMI, #MC or #PF.  Freeing and
  * unmapping: the same, but the caller holds no spinlock, because it waits for every CPU to give up
- * the translations (shootdown.h).  Nobody touches demand-paged memory while holding a spinlock or
- * inside an NMI, a #MC or a #PF.
+ * the translations (shootdown.h).
+ *
+ * Demand-paged memory may be touched everywhere but in NMI, #MC and #PF, and under the locks of pmm.c and
+ * vmm_space.c: supplying a page takes the lock of pmm.c and no other.  They hold it only around pure code
+ * over bitmaps that are always there.
  */
 #ifndef GMK_X86_VMM_H
 #define GMK_X86_VMM_H
@@ -33,7 +36,8 @@ typedef struct vmm_stats {
     uint64_t stack_pages, stack_used;             /* of address space, guard pages included */
     uint64_t device_maps, device_used;            /* mappings; pieces of 2 MiB of address space */
     uint64_t tables;                              /* frames that hold page tables */
-    uint64_t demand_faults, shootdowns;
+    uint64_t demand_faults, starved;              /* starved: there was no memory, the fault stayed one */
+    uint64_t shootdowns;
 } vmm_stats_t;
 
 /* Once, on the boot CPU, after pmm_init and cpu_init_boot: builds the tables and loads them. */

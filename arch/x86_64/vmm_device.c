@@ -24,7 +24,15 @@ static space_t devices = {.base = DEVICE_BASE,
                           .lock = SPINLOCK_INIT};
 static gmk_a64_t maps;
 
-void vmm_device_init(void) { space_init(&devices); }
+/*
+ * Small mappings take single pieces from below, where they leave page tables behind; large ones look from
+ * half way up, where they find none and get large pages.
+ */
+void vmm_device_init(void)
+{
+    space_init(&devices);
+    devices.runs.next = DEVICE_PIECES / 2;
+}
 
 void vmm_device_stats(uint64_t *mappings, uint64_t *pieces)
 {

@@ -81,6 +81,8 @@ static void model_step(model_t *m)
         if (at == RUNS_NONE)
             return;
         assert_int_equal((at + phase) % align, 0);
+        if (n == 1 && align == 1)
+            assert_ptr_equal(memchr(m->used, 0, m->runs.count), &m->used[at]);
         for (uint64_t k = 0; k < n; k++)
             assert_int_equal(m->used[at + k]++, 0);
     } else {
@@ -148,6 +150,21 @@ static void runs_search_on_from_the_last(void **state)
     assert_int_equal(m.runs.free, 0);
 }
 
+static void single_ones_lie_low(void **state)
+{
+    model_t m;
+
+    (void)state;
+    model_init(&m, 200);
+    assert_int_equal(runs_alloc(&m.runs, 1, 1, 0), 0);
+    assert_int_equal(runs_alloc(&m.runs, 10, 1, 0), 1);
+    assert_int_equal(runs_alloc(&m.runs, 1, 1, 0), 11);
+    assert_true(runs_free(&m.runs, 3, 2));
+    assert_int_equal(runs_alloc(&m.runs, 1, 1, 0), 3);
+    assert_int_equal(runs_alloc(&m.runs, 1, 1, 0), 4);
+    assert_int_equal(runs_alloc(&m.runs, 1, 1, 0), 12);
+}
+
 /* ---- maps --------------------------------------------------------------------------------- */
 
 typedef struct machine {
@@ -185,7 +202,7 @@ static uint64_t free_frames(const machine_t *m)
     return s.free;
 }
 
-/* ---- any map ------------------------------------------------------------------------------ */
+/* ---- a small world, in which the fate of every byte is known ------------------------------- */
 
 #define WORLD 128u /* pages of a small world in which every byte's fate is known */
 
@@ -475,12 +492,19 @@ static void ten_thousand_and_none_lost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(runs_agree_with_a_simple_model), cmocka_unit_test(runs_refuse_nonsense),
-        cmocka_unit_test(runs_search_on_from_the_last),   cmocka_unit_test(an_ordinary_machine),
-        cmocka_unit_test(alignment_is_of_the_address),    cmocka_unit_test(wrong_frees_change_nothing),
-        cmocka_unit_test(far_memory_costs_what_it_holds), cmocka_unit_test(memory_without_end),
-        cmocka_unit_test(the_loader_at_the_bottom),       cmocka_unit_test(machines_without_memory),
-        cmocka_unit_test(more_pieces_than_zones),         cmocka_unit_test(any_map_at_all),
+        cmocka_unit_test(runs_agree_with_a_simple_model),
+        cmocka_unit_test(runs_refuse_nonsense),
+        cmocka_unit_test(runs_search_on_from_the_last),
+        cmocka_unit_test(single_ones_lie_low),
+        cmocka_unit_test(an_ordinary_machine),
+        cmocka_unit_test(alignment_is_of_the_address),
+        cmocka_unit_test(wrong_frees_change_nothing),
+        cmocka_unit_test(far_memory_costs_what_it_holds),
+        cmocka_unit_test(memory_without_end),
+        cmocka_unit_test(the_loader_at_the_bottom),
+        cmocka_unit_test(machines_without_memory),
+        cmocka_unit_test(more_pieces_than_zones),
+        cmocka_unit_test(any_map_at_all),
         cmocka_unit_test(ten_thousand_and_none_lost),
     };
     return cmocka_run_group_tests_name("pmm", tests, NULL, NULL);
