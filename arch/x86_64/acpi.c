@@ -74,8 +74,7 @@ int acpi_init(uint64_t rsdp)
 {
     static const acpi_memory_t memory = {map_physical, unmap_physical, NULL};
     if (rsdp == 0) {
-        kprintf(
-            "acpi: the loader found no ACPI: one CPU, interrupt controllers at their usual places, no power off\n");
+        kprintf("acpi: none: one CPU, interrupt controllers at their usual places, no power off\n");
         return GMK_ERR_NOTFOUND;
     }
     int rc = acpi_walk(&memory, rsdp, &tables);

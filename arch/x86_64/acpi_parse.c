@@ -223,10 +223,17 @@ int acpi_parse_hpet(const void *buf, size_t size, acpi_hpet_t *out)
     if (length == 0)
         return GMK_ERR_INVAL;
     acpi_reg_t reg = get_reg(buf, length, 40);
-    if (reg.space != ACPI_SPACE_MEMORY || reg.address == 0)
+    if (reg.space != ACPI_SPACE_MEMORY || reg.address == 0 || reg.address % 8 != 0)
         return GMK_ERR_INVAL;
     out->address = reg.address;
     return GMK_OK;
+}
+
+/* 1 MiB for each bus; no CPU has more than 52 bits of physical address. */
+static bool possible(const acpi_segment_t *s)
+{
+    return s->base != 0 && s->base % (1u << 20) == 0 && s->base < UINT64_C(1) << 52 &&
+           s->end_bus >= s->start_bus;
 }
 
 int acpi_parse_mcfg(const void *buf, size_t size, acpi_mcfg_t *out)
@@ -241,7 +248,7 @@ int acpi_parse_mcfg(const void *buf, size_t size, acpi_mcfg_t *out)
                             .segment = get16(p + at + 8),
                             .start_bus = p[at + 10],
                             .end_bus = p[at + 11]};
-        if (out->count == ACPI_MAX_SEGMENTS || s.base == 0 || s.end_bus < s.start_bus)
+        if (out->count == ACPI_MAX_SEGMENTS || !possible(&s))
             out->ignored++;
         else
             out->segment[out->count++] = s;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* acpi_reg.c — the registers that ACPI tables describe (ACPI 6.4 §5.2.3.2): ports, memory, PCI configuration. */
+/* acpi_reg.c — registers that tables describe (ACPI 6.4 §5.2.3.2): ports, memory, PCI configuration. */
 #include "acpi.h"
 
 #include "cpu.h"

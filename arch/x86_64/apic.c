@@ -13,6 +13,8 @@
 
 #include <ggmk/error.h>
 
+#define ROUND_US 2000u /* what is armed is compared with the clock anyway */
+#define LEAST_HZ 100000u
 #define MSR_APIC_BASE 0x1bu
 #define APIC_BASE_ENABLE (UINT64_C(1) << 11)
 #define APIC_BASE_X2 (UINT64_C(1) << 10)
@@ -49,8 +51,7 @@ static void choose_mode(void)
     uint32_t a, b, c, d;
     cpuid(1, 0, &a, &b, &c, &d);
     if ((d & (1u << 9)) == 0)
-        panic(
-            "this CPU has no local APIC, or firmware has turned it off: turn it on in the firmware's settings");
+        panic("this CPU has no local APIC, or it is turned off: turn it on in the firmware's settings");
     base_msr = rdmsr(MSR_APIC_BASE) | APIC_BASE_ENABLE;
     if ((c & (1u << 21)) != 0)
         base_msr |= APIC_BASE_X2;
@@ -75,12 +76,12 @@ static void measure_timer(void)
     lapic_write(&regs, LAPIC_LVT_TIMER, LAPIC_MASKED | VECTOR_TIMER);
     lapic_write(&regs, LAPIC_TIMER_DIVIDE, lapic_divide_code(0));
     lapic_write(&regs, LAPIC_TIMER_INITIAL, UINT32_MAX);
-    int rc = clock_measure(&timer, &reference, &rate);
+    int rc = clock_measure(&timer, &reference, ROUND_US, &rate);
     lapic_write(&regs, LAPIC_TIMER_INITIAL, 0);
+    if (rc == GMK_ERR_TIMEOUT || rate.hz < LEAST_HZ)
+        panic("the local APIC's timer does not count: there is nothing to wake this CPU by");
     if (rc != GMK_OK)
-        panic("the local APIC's timer %s",
-              rc == GMK_ERR_TIMEOUT ? "does not count"
-                                    : "runs at a rate that differs too much from one moment to the next");
+        kprintf("lapic: the timer's rate is rough: waiting may take a little too long\n");
     divide_shift = lapic_choose_shift(rate.hz);
     timer_hz = rate.hz >> divide_shift;
     timer_factor = lapic_timer_factor(timer_hz);

@@ -27,7 +27,7 @@ uint64_t clock_cycles(void); /* the TSC, not scaled: for short intervals on one 
 uint64_t clock_tsc_hz(void); /* 0: not measured */
 const char *clock_name(void);
 
-/* Spins; other CPUs' requests are served meanwhile. */
+/* Spins; other CPUs' requests are served meanwhile.  Before clock_init the time is a rough one. */
 void clock_delay_us(uint32_t us);
 
 #endif

@@ -87,13 +87,14 @@ static bool measure_batch(const clock_counter_t *counter, const clock_counter_t 
     return true;
 }
 
-int clock_measure(const clock_counter_t *counter, const clock_counter_t *reference, clock_rate_t *out)
+int clock_measure(const clock_counter_t *counter, const clock_counter_t *reference, uint32_t round_us,
+                  clock_rate_t *out)
 {
     clock_rate_t batch;
     *out = (clock_rate_t){0, UINT32_MAX};
     if (reference->hz == 0 || !clock_counts(reference) || !clock_counts(counter))
         return GMK_ERR_TIMEOUT;
-    uint64_t ticks = reference->hz / 100;
+    uint64_t ticks = scale_down(reference->hz, round_us, 1000000u);
     for (uint32_t i = 0; i < BATCHES && out->spread_ppm > GOOD_PPM; i++) {
         if (!measure_batch(counter, reference, ticks, &batch))
             return GMK_ERR_TIMEOUT;

@@ -28,11 +28,12 @@ typedef struct clock_rate {
 bool clock_counts(const clock_counter_t *c);
 
 /*
- * Measures `counter` against `reference` in rounds of 10 ms, then longer ones until they agree.
+ * Measures `counter` against `reference` in three rounds of round_us, then in longer ones until they agree.
  * GMK_ERR_TIMEOUT: one of them does not move; GMK_ERR_RANGE: the rounds differ by more than 1 %, or the
  * rate is absurd (below 1 MHz or above 64 GHz).
  */
-int clock_measure(const clock_counter_t *counter, const clock_counter_t *reference, clock_rate_t *out);
+int clock_measure(const clock_counter_t *counter, const clock_counter_t *reference, uint32_t round_us,
+                  clock_rate_t *out);
 
 /* Nanoseconds per count in 32.32 fixed point, hz at least 1. */
 uint64_t clock_factor(uint64_t hz);

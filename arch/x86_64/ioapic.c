@@ -49,7 +49,7 @@ static void pic_out(uint16_t port, uint8_t value)
     outb(IO_DELAY, 0);
 }
 
-/* Vectors 0x20 and 0x28, cascade on line 2, 8086 mode: even a spurious interrupt then looks like none of the CPU's. */
+/* Vectors 0x20 and 0x28, cascade on line 2, 8086 mode: a spurious interrupt then is no exception's vector. */
 static void mask_8259(void)
 {
     pic_out(PIC1_COMMAND, 0x11);

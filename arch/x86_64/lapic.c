@@ -50,6 +50,19 @@ bool lapic_command(const lapic_regs_t *r, uint32_t apic_id, uint32_t command)
     return true;
 }
 
+/* Each EOI finishes the one of the highest priority; there can be 240. */
+static void finish_all(const lapic_regs_t *r)
+{
+    for (uint32_t tries = 0; tries < 256; tries++) {
+        uint32_t in_service = 0;
+        for (uint32_t i = 0; i < 8; i++)
+            in_service |= lapic_read(r, LAPIC_ISR + 0x10 * i);
+        if (in_service == 0)
+            return;
+        lapic_write(r, LAPIC_EOI, 0);
+    }
+}
+
 /*
  * LINT0 carries the 8259, whose lines are masked; LINT1 is the chipset's NMI.  Entries a CPU lacks are
  * left alone: the version register says how many there are (CMCI 7, thermal 6, performance 5 at least).
@@ -70,6 +83,7 @@ void lapic_setup(const lapic_regs_t *r, uint32_t timer_vector, uint32_t spurious
     if (entries >= 7)
         lapic_write(r, LAPIC_LVT_CMCI, LAPIC_MASKED);
     lapic_write(r, LAPIC_ESR, 0);
+    finish_all(r);
     lapic_write(r, LAPIC_TPR, 0);
 }
 

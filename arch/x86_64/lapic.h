@@ -19,6 +19,7 @@ enum {
     LAPIC_TPR = 0x080,
     LAPIC_EOI = 0x0b0,
     LAPIC_SVR = 0x0f0,
+    LAPIC_ISR = 0x100, /* 8 registers of 32 vectors each, 16 bytes apart */
     LAPIC_ESR = 0x280,
     LAPIC_LVT_CMCI = 0x2f0,
     LAPIC_ICR_LOW = 0x300,
@@ -56,7 +57,10 @@ uint32_t lapic_read_id(const lapic_regs_t *r);
  */
 bool lapic_command(const lapic_regs_t *r, uint32_t apic_id, uint32_t command);
 
-/* Accept everything, mask every local source, enable; the timer: one shot, masked. */
+/*
+ * Accepts everything, masks every local source, enables; the timer: one shot, masked.  Interrupts that
+ * firmware took and never finished, which would hold back lesser ones for ever, are finished.
+ */
 void lapic_setup(const lapic_regs_t *r, uint32_t timer_vector, uint32_t spurious_vector);
 
 /* The timer's input is divided by 1 << shift, shift 0..7. */
@@ -65,7 +69,7 @@ uint32_t lapic_divide_code(uint32_t shift);
 /* The smallest shift with which a timer of hz (undivided) runs at least 16 s before it ends. */
 uint32_t lapic_choose_shift(uint64_t hz);
 
-/* Nanoseconds as counts of a timer of hz, by the factor lapic_timer_factor(hz); at least 1, at most 2^32 - 1. */
+/* Nanoseconds as counts of a timer, by the factor of its rate; at least 1, at most 2^32 - 1. */
 uint64_t lapic_timer_factor(uint64_t hz);
 uint32_t lapic_timer_counts(uint64_t ns, uint64_t factor);
 

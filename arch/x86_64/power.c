@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "cpu.h"
 #include "kprintf.h"
+#include "smp.h"
 
 enum { SLP_TYP_SHIFT = 10, SLP_EN = 1 << 13, SCI_EN = 1 << 0, SLEEP_TYPE_SHIFT = 2, SLEEP_EN = 1 << 5 };
 
@@ -62,6 +63,7 @@ _Noreturn void power_off(void)
     kprintf(
         "power: this machine cannot be switched off by software: %s; it is halted, switch it off by hand\n",
         why);
+    smp_stop_others();
     cpu_stop();
 }
 

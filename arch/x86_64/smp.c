@@ -32,6 +32,7 @@
 #define RESEND_NS UINT64_C(100000000)
 #define LOOK_SPINS 256u /* between two looks at the clock, which may be slow */
 #define ANSWER_NS UINT64_C(30000000000)
+#define STOP_NS UINT64_C(1000000000)
 #define AP_STACK_BYTES THREAD_STACK_BYTES
 
 typedef struct per_cpu {
@@ -157,6 +158,24 @@ void smp_call_all(void (*fn)(void *arg), void *arg)
     give_call();
 }
 
+static void stop_unless(void *caller)
+{
+    if (cpu_this() != caller)
+        cpu_stop();
+}
+
+/* None of them answers: who has stopped cannot. */
+void smp_stop_others(void)
+{
+    uint64_t end = clock_now_ns() + STOP_NS;
+    while (gmk_xchg32(&call_taken, 1, GMK_ACQ, GMK_KERNEL) != 0 && clock_now_ns() < end)
+        smp_poll();
+    call_fn = stop_unless;
+    call_arg = cpu_this();
+    (void)gmk_add64(&call_asked, 1, GMK_SEQ, GMK_KERNEL);
+    lapic_ipi_others(VECTOR_BARRIER);
+}
+
 /* ---- starting ----------------------------------------------------------------------------------- */
 
 /* State of a start.  Whoever moves it from WAITED_FOR, the CPU or the clock, decides. */
@@ -255,7 +274,7 @@ static bool start_cpu(const boot_cpu_t *cpu, ap_start_t *start)
     }
     if (!wait_until(ready, start, READY_NS))
         panic(
-            "CPU %u (APIC id %u) came, but was not ready after 10 s: leave it out with the firmware's settings",
+            "CPU %u (APIC id %u) came, but was not ready after 10 s: turn it off in the firmware's settings",
             start->index, cpu->lapic_id);
     return true;
 }

@@ -40,4 +40,7 @@ void smp_barrier_all(void);
  */
 void smp_call_all(void (*fn)(void *arg), void *arg);
 
+/* Halts every other CPU for good, as far as it answers within a second.  For the end of a session. */
+void smp_stop_others(void);
+
 #endif

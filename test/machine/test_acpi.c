@@ -535,6 +535,9 @@ static void hpet_reads(void **state)
     put_reg(&t, 40, ACPI_SPACE_MEMORY, 0);
     finish(&t);
     assert_int_equal(acpi_parse_hpet(fence(&t), t.length, &h), GMK_ERR_INVAL);
+    put_reg(&t, 40, ACPI_SPACE_MEMORY, 0xfed00001);
+    finish(&t);
+    assert_int_equal(acpi_parse_hpet(fence(&t), t.length, &h), GMK_ERR_INVAL);
 }
 
 static void mcfg_reads(void **state)
@@ -546,11 +549,13 @@ static void mcfg_reads(void **state)
     append(&t, (uint8_t[]){0, 0, 0, 0xb0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0, 0, 0, 0}, 16);
     append(&t, (uint8_t[]){0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 4, 3, 0, 0, 0, 0}, 16); /* end before start */
     append(&t, (uint8_t[]){0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 4, 4, 0, 0, 0, 0}, 16);
+    append(&t, (uint8_t[]){0, 0x10, 0, 0xb0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0}, 16); /* crooked */
+    append(&t, (uint8_t[]){0, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 1, 0, 0, 0, 0}, 16);    /* beyond 52 bits */
     append(&t, (uint8_t[]){1, 2, 3, 4, 5}, 5); /* less than an entry */
     finish(&t);
     assert_int_equal(acpi_parse_mcfg(fence(&t), t.length, &m), GMK_OK);
     assert_int_equal(m.count, 2);
-    assert_int_equal(m.ignored, 1);
+    assert_int_equal(m.ignored, 3);
     assert_int_equal(m.segment[0].base, 0xb0000000);
     assert_int_equal(m.segment[0].end_bus, 0xff);
     assert_int_equal(m.segment[1].base, 0x100000000);

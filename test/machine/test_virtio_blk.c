@@ -790,6 +790,7 @@ static void test_refusals(void **state)
     assert_int_equal(virtio_blk_read(b, 0, NULL, 1), GMK_ERR_INVAL);
     assert_int_equal(virtio_blk_submit(b, &r), GMK_ERR_INVAL);
     assert_int_equal(virtio_blk_check(b, VIRTIO_BLK_READ, 0, 904, NULL, 0), GMK_OK);
+    assert_int_equal(virtio_blk_check(b, VIRTIO_BLK_READ, 1, UINT64_MAX, NULL, 0), GMK_ERR_RANGE);
     assert_int_equal(dev.reads, 0);
     assert_true(said("vda: request refused: sector 904 + 1 is beyond the end, 904 sectors"));
 }
@@ -871,6 +872,23 @@ static void test_full_queue_and_a_waiting_call(void **state)
     finish_all(n, GMK_OK);
     assert_memory_equal(buf + n * 8 * VIRTIO_BLK_SECTOR, dev.disk + 5 * VIRTIO_BLK_SECTOR,
                         700 * VIRTIO_BLK_SECTOR);
+}
+
+/* While not all of a request is issued, others have to come back. */
+static void test_nobody_overtakes(void **state)
+{
+    virtio_blk_t *b = disk();
+    virtio_blk_req_t other = {.op = VIRTIO_BLK_READ, .sectors = 1, .buf = buf, .done = count_done};
+
+    (void)state;
+    memset(calls, 0, sizeof calls);
+    finished = 0;
+    many[0] = (virtio_blk_req_t){
+        .op = VIRTIO_BLK_READ, .sectors = SECTORS, .buf = buf, .done = count_done, .arg = &many[0]};
+    assert_int_equal(virtio_blk_submit(b, &many[0]), GMK_OK);
+    assert_int_equal(virtio_blk_submit(b, &other), GMK_ERR_FULL);
+    finish_all(1, GMK_OK);
+    assert_memory_equal(buf, dev.disk, sizeof dev.disk);
 }
 
 static void test_nothing_ticks_afterwards(void **state)
@@ -1162,6 +1180,7 @@ int main(void)
         T(test_refusals),
         T(test_deep_queue),
         T(test_full_queue_and_a_waiting_call),
+        T(test_nobody_overtakes),
         T(test_nothing_ticks_afterwards),
         T(test_io_errors),
         T(test_legacy_lengths_do_not_count),
