@@ -19,9 +19,12 @@
 
 #define SCRATCH_ID "ggmk-scratch"
 #define DEPTH 32u
-#define ROUNDS 256u /* asynchronous requests in all */
-#define PIECE 8u    /* sectors of one of them */
-#define LARGE 2048u /* sectors of a request that has to be split */
+#define ROUNDS 256u    /* asynchronous requests in all */
+#define PIECE 8u       /* sectors of one of them */
+#define LARGE 2048u    /* sectors of a request that has to be split */
+#define READERS 8u     /* threads */
+#define READS 32u      /* of each */
+#define READ_MOST 128u /* sectors of one of them */
 #define WAIT_NS UINT64_C(30000000000)
 
 static void (*report)(int good, const char *what);
@@ -203,6 +206,52 @@ static void test_depth(virtio_blk_t *b, uint8_t *buf)
         vmm_free(r, sizeof *r);
 }
 
+/* ---- many threads ------------------------------------------------------------------------------ */
+
+typedef struct reader {
+    virtio_blk_t *disk;
+    uint8_t *buf;
+    uint32_t seed, wrong;
+    thread_t *thread;
+} reader_t;
+
+static uint32_t random_below(uint32_t *seed, uint32_t limit)
+{
+    *seed = *seed * 1664525u + 1013904223u;
+    return (*seed >> 8) % limit;
+}
+
+static void reader_main(void *arg)
+{
+    reader_t *r = arg;
+    uint64_t all = virtio_blk_sectors(r->disk);
+    uint32_t places = all > UINT32_MAX ? UINT32_MAX : (uint32_t)all;
+
+    for (uint32_t i = 0; i < READS; i++) {
+        uint32_t first = random_below(&r->seed, places), most = places - first;
+        uint32_t sectors = 1 + random_below(&r->seed, most < READ_MOST ? most : READ_MOST);
+
+        r->wrong += !reads_right(r->disk, first, r->buf, sectors);
+    }
+}
+
+static void test_threads(virtio_blk_t *b, uint8_t *buf)
+{
+    reader_t r[READERS];
+    uint32_t wrong = 0;
+
+    for (uint32_t i = 0; i < READERS; i++) {
+        r[i] = (reader_t){.disk = b, .buf = buf + (size_t)i * READ_MOST * VIRTIO_BLK_SECTOR + i, .seed = i};
+        r[i].thread = thread_start("reader", i % cpu_count(), reader_main, &r[i]);
+    }
+    for (uint32_t i = 0; i < READERS; i++) {
+        if (r[i].thread)
+            thread_join(r[i].thread);
+        wrong += r[i].thread ? r[i].wrong : READS;
+    }
+    ok(wrong == 0, "threads on all CPUs read at the same time");
+}
+
 static void test_statistics(virtio_blk_t *b)
 {
     virtio_blk_stats_t s;
@@ -259,11 +308,15 @@ static virtio_blk_t *scratch_disk(void)
 static void test_disks(uint8_t *buf)
 {
     virtio_blk_t *first = virtio_blk_at(0), *scratch = scratch_disk();
+    uint64_t sectors = first && first != scratch ? virtio_blk_sectors(first) : 0;
 
-    if (first && first != scratch && virtio_blk_sectors(first) >= PIECE && reads_right(first, 0, buf, 1)) {
+    if (sectors > 0)
+        ok(virtio_blk_read(first, 0, buf, sectors < PIECE ? 1 : PIECE) == GMK_OK, "disk 0 can be read");
+    if (sectors >= PIECE && wrong_sectors(buf, 0, PIECE) == 0) {
         test_reads(first, buf);
         test_ranges(first, buf);
         test_depth(first, buf);
+        test_threads(first, buf);
         test_statistics(first);
     } else {
         ok(true, "disk 0 # SKIP no disk whose sectors begin with their numbers");

@@ -20,7 +20,7 @@
 #define VIRTIO_NO_VECTOR 0xffffu
 #define VIRTIO_QUEUES_MAX 8u /* of one device that are used */
 
-enum { VIRTIO_TYPE_NET = 1, VIRTIO_TYPE_BLOCK = 2 };
+enum { VIRTIO_TYPE_BLOCK = 2 };
 
 /* Device status (§2.1). */
 enum {

@@ -74,7 +74,8 @@ void virtio_blk_info(virtio_blk_t *b, virtio_blk_info_t *out);
 void virtio_blk_stats(virtio_blk_t *b, virtio_blk_stats_t *out);
 
 /*
- * Block the calling thread until the sectors are read, written, or on stable storage.
+ * Block the calling thread until the sectors are read, written, or, all that was written by calls that
+ * have returned and requests that are done, on stable storage.
  * GMK_ERR_RANGE: beyond the end.  GMK_ERR_UNSUPPORTED: a write to a read-only disk.
  * GMK_ERR_IO: the device reports an error or is switched off.  GMK_ERR_TIMEOUT: it does not answer.
  * GMK_ERR_INVAL: no buffer.

@@ -47,6 +47,14 @@ static uint32_t config32(virtio_blk_t *b, uint32_t offset)
     return v;
 }
 
+static uint32_t config16(virtio_blk_t *b, uint32_t offset)
+{
+    uint16_t v = 0;
+
+    virtio_config(&b->dev, offset, &v, sizeof v);
+    return v;
+}
+
 uint64_t blk_read_capacity(virtio_blk_t *b)
 {
     uint64_t v = 0;
@@ -82,7 +90,7 @@ static bool read_limits(virtio_blk_t *b)
 /* As many queues as the device has, but not more than CPUs and than there are vectors for. */
 static uint32_t queues_wanted(virtio_blk_t *b)
 {
-    uint32_t offered = has(b, F_MQ) ? config32(b, CONFIG_QUEUES) & 0xffffu : 1;
+    uint32_t offered = has(b, F_MQ) ? config16(b, CONFIG_QUEUES) : 1;
     uint32_t most = within(cpu_count(), 1, VIRTIO_QUEUES_MAX);
 
     if (b->dev.pci->msix.entries > 1)

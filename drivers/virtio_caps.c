@@ -19,14 +19,17 @@ enum {
 
 #define COMMON_BYTES 56u /* the part of struct virtio_pci_common_cfg that every device has */
 #define NOTIFY_BYTES 2u
-#define DEVICE_BYTES 1u
+#define DEVICE_BYTES 4u /* its fields are at most 32 bits wide to the driver */
 
 static uint32_t get(const pci_config_t *c, const pci_dev_t *d, uint32_t offset, uint32_t bytes)
 {
     return c->read(c->ctx, d->addr, offset, bytes);
 }
 
-/* Fills *r from the capability at `at`, if it was not filled before and lies within its memory BAR. */
+/*
+ * Fills *r from the capability at `at`, if it was not filled before, and lies within its memory BAR with
+ * at least so many bytes, aligned to 4 or to fewer if it may be shorter.
+ */
 static bool read_region(const pci_config_t *c, const pci_dev_t *d, uint32_t at, uint32_t least,
                         virtio_region_t *r)
 {

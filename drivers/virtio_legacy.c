@@ -19,6 +19,7 @@ enum {
 };
 #define CONFIG_PLAIN 20u /* device configuration begins here, */
 #define CONFIG_MSIX 24u  /* or here with MSI-X on */
+#define CONFIG_TRIES 8u
 #define PAGE_SHIFT 12u
 
 static uint16_t at(const virtio_dev_t *v, uint32_t reg) { return (uint16_t)(v->port + reg); }
@@ -29,23 +30,33 @@ static uint64_t offered(virtio_dev_t *v) { return inl(at(v, DEVICE_FEATURES)); }
 static void accept(virtio_dev_t *v, uint64_t features) { outl(at(v, DRIVER_FEATURES), (uint32_t)features); }
 static void notify(virtio_dev_t *v, uint32_t q) { outw(at(v, QUEUE_NOTIFY), (uint16_t)q); }
 
+/* True: it is not what out held before. */
+static bool copy_ports(virtio_dev_t *v, uint32_t from, uint8_t *out, uint32_t bytes)
+{
+    bool changed = false;
+
+    for (uint32_t i = 0; i < bytes; i++) {
+        uint8_t b = from + i < v->ports ? inb(at(v, from + i)) : 0;
+
+        changed |= out[i] != b;
+        out[i] = b;
+    }
+    return changed;
+}
+
+/* Legacy devices count no generations: what was read twice the same is whole (§2.5.4). */
 static void config(virtio_dev_t *v, uint32_t offset, void *out, uint32_t bytes)
 {
     uint32_t from = (v->msix ? CONFIG_MSIX : CONFIG_PLAIN) + offset;
-    uint8_t *to = out;
 
-    for (uint32_t i = 0; i < bytes; i++)
-        to[i] = from + i < v->ports ? inb(at(v, from + i)) : 0;
+    for (uint32_t i = 0; i < CONFIG_TRIES && copy_ports(v, from, out, bytes); i++)
+        ;
 }
 
-/* Legacy devices have none: two equal sums of the configuration must do (§2.5.4). */
 static uint8_t generation(virtio_dev_t *v)
 {
-    uint8_t sum = 0;
-
-    for (uint32_t i = v->msix ? CONFIG_MSIX : CONFIG_PLAIN; i < v->ports; i++)
-        sum = (uint8_t)(sum * 31 + inb(at(v, i)));
-    return sum;
+    (void)v;
+    return 0;
 }
 
 static uint32_t queue_max(virtio_dev_t *v, uint32_t q)

@@ -62,12 +62,20 @@ static void accept(virtio_dev_t *v, uint64_t features)
     set32(v, DRIVER_FEATURE, (uint32_t)(features >> 32));
 }
 
+/* A field is read as wide as it is, 64 bits in two halves (§4.1.3.1). */
 static void config(virtio_dev_t *v, uint32_t offset, void *out, uint32_t bytes)
 {
-    uint8_t *to = out;
+    uint32_t step = (offset | bytes) % 4 == 0 ? 4 : (offset | bytes) % 2 == 0 ? 2 : 1;
 
-    for (uint32_t i = 0; i < bytes; i++)
-        to[i] = offset + i < v->caps.device.length ? v->device[offset + i] : 0;
+    gmk_hal_memset(out, 0, bytes);
+    for (uint32_t i = 0; i < bytes && offset + i + step <= v->caps.device.length; i += step) {
+        volatile uint8_t *from = v->device + offset + i;
+        uint32_t field = step == 4 ? *(volatile uint32_t *)from
+                       : step == 2 ? *(volatile uint16_t *)from
+                                   : *from;
+
+        gmk_hal_memcpy((uint8_t *)out + i, &field, step);
+    }
 }
 
 static uint32_t queue_max(virtio_dev_t *v, uint32_t q)

@@ -30,6 +30,9 @@ size_t vq_used_offset(uint32_t size)
 
 size_t vq_bytes(uint32_t size) { return vq_used_offset(size) + 2u * (RING + USED_WORDS * size + 1); }
 
+/* Where an index leads; sizes are powers of two. */
+static uint32_t place(const virtqueue_t *vq, uint16_t index) { return index & (vq->size - 1u); }
+
 int vq_init(virtqueue_t *vq, uint32_t size, void *rings, vq_slot_t *slots, bool event_index)
 {
     if (size < 2 || size > VQ_SIZE_MAX || (size & (size - 1)) != 0)
@@ -126,7 +129,7 @@ int vq_add(virtqueue_t *vq, const vq_seg_t *seg, uint32_t n, vq_desc_t *table, u
     vq->slot[head].capacity = capacity;
     vq->slot[head].count = (uint16_t)need;
     vq->in_flight++;
-    vq->avail[RING + vq->added % vq->size] = (uint16_t)head;
+    vq->avail[RING + place(vq, vq->added)] = (uint16_t)head;
     vq->added++;
     return (int)head;
 }
@@ -186,7 +189,7 @@ int vq_take(virtqueue_t *vq, void **cookie, uint32_t *written)
     if (ahead > vq->in_flight)
         return break_queue(vq, VQ_INDEX_JUMP, ahead);
     gmk_fence(GMK_ACQ, GMK_KERNEL);
-    element = (const volatile uint32_t *)&vq->used[RING + USED_WORDS * (vq->taken % vq->size)];
+    element = (const volatile uint32_t *)&vq->used[RING + USED_WORDS * place(vq, vq->taken)];
     id = element[0];
     length = element[1];
     if (id >= vq->size)
