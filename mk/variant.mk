@@ -41,7 +41,7 @@ VARIANTS := rel pic dbg cov asan ubsan tsan
 
 # $(call remember,FILE,TEXT): FILE holds TEXT, and is untouched when it does already.
 define remember
-ifneq ($$(file <$1),$2)
+ifneq ($$(wildcard $1)$$(file <$1),$1$2)
 $$(shell mkdir -p $(dir $1))$$(file >$1,$2)
 endif
 endef

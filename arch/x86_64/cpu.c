@@ -12,8 +12,10 @@
 #define CR0_TS (UINT64_C(1) << 3)
 #define CR0_NE (UINT64_C(1) << 5)
 #define CR0_WP (UINT64_C(1) << 16)
+#define CR4_MCE (UINT64_C(1) << 6)
 #define CR4_OSFXSR (UINT64_C(1) << 9)
 #define CR4_OSXMMEXCPT (UINT64_C(1) << 10)
+#define CPUID_MCE (1u << 7) /* of leaf 1, EDX */
 #define MXCSR_START 0x1F80u /* every exception masked, round to nearest */
 
 #define PAGE 4096u
@@ -50,6 +52,15 @@ static void set_control_registers(void)
     __asm__ volatile("fninit; ldmxcsr %0" : : "m"(mxcsr));
 }
 
+/* Without it a machine check is no exception but a shutdown of the CPU; Intel SDM 3B §15.3. */
+static void allow_machine_checks(void)
+{
+    uint32_t a, b, c, d;
+    cpuid(1, 0, &a, &b, &c, &d);
+    if ((d & CPUID_MCE) != 0)
+        write_cr4(read_cr4() | CR4_MCE);
+}
+
 static void set_up(cpu_t *c, uint8_t *stacks)
 {
     for (uint32_t i = 1; i <= IST_COUNT; i++)
@@ -57,6 +68,7 @@ static void set_up(cpu_t *c, uint8_t *stacks)
     set_control_registers();
     gdt_load(c);
     idt_load();
+    allow_machine_checks();
 }
 
 void cpu_init_boot(void)

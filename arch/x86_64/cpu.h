@@ -144,6 +144,7 @@ enum { GDT_NULL, GDT_CODE, GDT_DATA, GDT_TSS, GDT_TSS_HIGH, GDT_ENTRIES };
 typedef struct irq_slot {
     irq_fn fn; /* NULL = free */
     void *arg;
+    bool late; /* acknowledged after fn has run */
 } irq_slot_t;
 
 struct thread;
@@ -165,6 +166,7 @@ typedef struct cpu {
 
     /* Interrupts (irq.c). */
     gmk_a32_t pending_vectors[8]; /* bit v % 32 of word v / 32 */
+    gmk_a32_t owed[8];            /* the same: in service, to be acknowledged by the interrupt thread */
     gmk_a32_t bottom;             /* the vector whose bottom function runs, 0 = none */
     spinlock_t irq_lock;          /* of irqs */
     irq_slot_t irqs[IRQ_VECTORS];

@@ -14,10 +14,14 @@
 /* The pending bits first, so that the thread finds them however soon it runs. */
 static void device(cpu_t *c, uint32_t vector)
 {
-    uint32_t word = vector / 32;
-    (void)gmk_or32(&c->pending_vectors[word], 1u << vector % 32, GMK_RLX, GMK_KERNEL);
+    uint32_t word = vector / 32, bit = 1u << vector % 32;
+    bool late = c->irqs[vector - IRQ_VECTOR_FIRST].late;
+    if (late)
+        (void)gmk_or32(&c->owed[word], bit, GMK_RLX, GMK_KERNEL);
+    (void)gmk_or32(&c->pending_vectors[word], bit, GMK_RLX, GMK_KERNEL);
     (void)gmk_or32(&c->pending, 1u << word, GMK_REL, GMK_KERNEL);
-    lapic_eoi();
+    if (!late)
+        lapic_eoi();
     if (c->irq_thread != NULL)
         thread_unblock(c->irq_thread);
 }
@@ -61,6 +65,14 @@ void irq_dispatch(frame_t *f)
 
 /* ---- the interrupt thread ------------------------------------------------------------------- */
 
+/* It is the highest vector in service that this ends: two late ones may swap theirs, and come again. */
+static void acknowledge_late(cpu_t *c, uint32_t vector)
+{
+    uint32_t bit = 1u << vector % 32;
+    if ((gmk_and32(&c->owed[vector / 32], ~bit, GMK_RLX, GMK_KERNEL) & bit) != 0)
+        lapic_eoi();
+}
+
 static void run_bottom(cpu_t *c, uint32_t vector)
 {
     uint64_t flags = spin_lock(&c->irq_lock);
@@ -69,6 +81,7 @@ static void run_bottom(cpu_t *c, uint32_t vector)
     spin_unlock(&c->irq_lock, flags);
     if (slot.fn != NULL)
         slot.fn(slot.arg);
+    acknowledge_late(c, vector);
     gmk_store32(&c->bottom, 0, GMK_REL, GMK_KERNEL);
 }
 
@@ -100,11 +113,11 @@ static cpu_t *online(uint32_t cpu)
     return c != NULL && gmk_load32(&c->online, GMK_ACQ, GMK_KERNEL) != 0 ? c : NULL;
 }
 
-int irq_register(uint32_t cpu, irq_fn bottom, void *arg)
+static int allocate(uint32_t cpu, irq_slot_t slot)
 {
     cpu_t *c = online(cpu);
     int vector = GMK_ERR_LIMIT;
-    if (bottom == NULL)
+    if (slot.fn == NULL)
         return GMK_ERR_INVAL;
     if (c == NULL)
         return GMK_ERR_NOTFOUND;
@@ -112,11 +125,21 @@ int irq_register(uint32_t cpu, irq_fn bottom, void *arg)
     for (uint32_t i = 0; i < IRQ_VECTORS && vector < 0; i++) {
         if (c->irqs[i].fn != NULL)
             continue;
-        c->irqs[i] = (irq_slot_t){bottom, arg};
+        c->irqs[i] = slot;
         vector = (int)(IRQ_VECTOR_FIRST + i);
     }
     spin_unlock(&c->irq_lock, flags);
     return vector;
+}
+
+int irq_register(uint32_t cpu, irq_fn bottom, void *arg)
+{
+    return allocate(cpu, (irq_slot_t){bottom, arg, false});
+}
+
+int irq_register_line(uint32_t cpu, irq_fn bottom, void *arg)
+{
+    return allocate(cpu, (irq_slot_t){bottom, arg, true});
 }
 
 void irq_unregister(uint32_t cpu, uint32_t vector)

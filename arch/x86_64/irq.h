@@ -3,7 +3,7 @@
  * irq.h — interrupts of devices, and the registers they leave behind.
  *
  * Each CPU has the vectors 0x30..0xEF for devices.  An interrupt sets bits in the CPU's pending words,
- * acknowledges the LAPIC, and wakes the CPU's interrupt thread; that thread calls the registered bottom
+ * acknowledges the LAPIC and wakes the CPU's interrupt thread; that thread calls the registered bottom
  * function.  A bottom function may take locks, wake threads and talk to the core through a port; it
  * shares its thread with all devices of that CPU, so it does not wait for any of them.  Interrupts that
  * come before it starts are merged into one call.
@@ -38,6 +38,12 @@ typedef void (*irq_fn)(void *arg);
  * interrupt of the vector's former owner may call the new one's function once.
  */
 int irq_register(uint32_t cpu, irq_fn bottom, void *arg);
+
+/*
+ * The same for a line that may be level-triggered, that is, asserted until the function has served the
+ * device: the LAPIC is acknowledged only after that, or it would interrupt again without end.
+ */
+int irq_register_line(uint32_t cpu, irq_fn bottom, void *arg);
 
 /*
  * Gives a vector back.  Any thread; when it returns, the function is not running and never will again

@@ -128,8 +128,8 @@ static int parse_count(const char **f, va_list *ap)
         (*f)++;
         v = va_arg(*ap, int);
     }
-    while (**f >= '0' && **f <= '9' && v < 100000)
-        v = v * 10 + (*(*f)++ - '0');
+    for (; **f >= '0' && **f <= '9'; (*f)++)
+        v = v > 4095 ? v : v * 10 + (**f - '0');
     return v > 4095 ? 4095 : v;
 }
 

@@ -11,7 +11,8 @@
 #include "string.h"
 #include "thread.h"
 
-#define CALLERS_MAX 32u
+#define LINES_MAX 32u
+#define CALLERS_MAX 8192u
 #define STOP_WAIT_US 200000u
 
 void (*panic_describe)(const struct thread *t, char *out, size_t size);
@@ -40,22 +41,54 @@ static bool on_interrupt_stack(const cpu_t *c, uint64_t addr)
     return false;
 }
 
-/* Only what lies on a stack of c, or of the thread it runs, is read: a damaged frame pointer leads nowhere. */
+/* Only what lies on a stack of c, or of the thread it runs, is read: a damaged pointer leads nowhere. */
 static bool readable(const cpu_t *c, uint64_t rbp)
 {
     return rbp % 8 == 0 && (thread_on_stack(c->current, rbp) || on_interrupt_stack(c, rbp)) &&
            (thread_on_stack(c->current, rbp + 8) || on_interrupt_stack(c, rbp + 8));
 }
 
+/* A recursion fills one line, not the screen. */
+static void print_repeats(uint32_t times)
+{
+    if (times != 0)
+        kprintf("    %u time%s the same\n", times, times == 1 ? "" : "s");
+}
+
+/* Callers are as many as a stack can hold, lines no more than a screen. */
 static void backtrace_of(const cpu_t *c, uint64_t rip, uint64_t rbp)
 {
+    uint64_t last = rip;
+    uint32_t repeats = 0;
     print_address(rip);
-    for (uint32_t i = 0; i < CALLERS_MAX && readable(c, rbp); i++) {
+    for (uint32_t lines = 0, n = 0; lines < LINES_MAX && n < CALLERS_MAX && readable(c, rbp); n++) {
         const uint64_t *frame = (const uint64_t *)(uintptr_t)rbp; /* the caller's RBP, the way back */
-        if (frame[1] == 0)
-            return;
-        print_address(frame[1] - 1); /* the call, not what follows it */
+        uint64_t caller = frame[1] - 1;                           /* the call, not what follows it */
         rbp = frame[0];
+        if (frame[1] == 0)
+            break;
+        if (caller == last) {
+            repeats++;
+            continue;
+        }
+        print_repeats(repeats);
+        print_address(caller);
+        last = caller;
+        repeats = 0;
+        lines++;
+    }
+    print_repeats(repeats);
+}
+
+/* Where code was called that is none, the way back is on top of the stack, and no frame was made. */
+static void backtrace_from(const cpu_t *c, const frame_t *f)
+{
+    uint64_t offset;
+    if (symbol_of(f->rip, &offset) == NULL && readable(c, f->rsp)) {
+        print_address(f->rip);
+        backtrace_of(c, *(const uint64_t *)(uintptr_t)f->rsp - 1, f->rbp);
+    } else {
+        backtrace_of(c, f->rip, f->rbp);
     }
 }
 
@@ -96,7 +129,7 @@ static void print_others(uint32_t me)
             continue;
         print_cpu(c);
         if (gmk_load32(&c->stopped, GMK_ACQ, GMK_KERNEL) != 0)
-            backtrace_of(c, c->stop_frame.rip, c->stop_frame.rbp);
+            backtrace_from(c, &c->stop_frame);
         else
             kprintf("    did not stop\n");
     }
@@ -123,14 +156,21 @@ static void stop_others(uint32_t me)
         clock_delay_us(100);
 }
 
-void panic_on_nmi(const frame_t *f)
+/* What this CPU did is kept for the report of the one that panics, the first time only. */
+static _Noreturn void stop_here(const frame_t *f)
 {
     cpu_t *c = cpu_this();
-    if (!panicking())
-        return;
-    c->stop_frame = *f;
-    gmk_store32(&c->stopped, 1, GMK_REL, GMK_KERNEL);
+    if (gmk_load32(&c->stopped, GMK_RLX, GMK_KERNEL) == 0) {
+        c->stop_frame = *f;
+        gmk_store32(&c->stopped, 1, GMK_REL, GMK_KERNEL);
+    }
     cpu_stop();
+}
+
+void panic_on_nmi(const frame_t *f)
+{
+    if (panicking())
+        stop_here(f);
 }
 
 static _Noreturn void end(void)
@@ -140,30 +180,31 @@ static _Noreturn void end(void)
     cpu_stop();
 }
 
-/* One CPU goes on; another one that panics waits for its NMI; a panic while reporting ends the report. */
-static void claim(const char *message)
+/* One CPU goes on; another one that panics stops; a panic while reporting ends the report. */
+static void claim(const frame_t *f, const char *message)
 {
     uint32_t me = cpu_this()->index + 1, none = 0;
     irq_disable();
     if (gmk_cas32(&owner, &none, me, GMK_ACQ_REL, GMK_KERNEL))
         return;
     if (none != me)
-        cpu_stop();
+        stop_here(f);
     kprintf("\n*** panic while reporting a panic: %s\n", message);
     end();
 }
 
-static _Noreturn void report(const frame_t *f, uint64_t rip, uint64_t rbp, const char *message)
+/* f: the registers of an exception, or of the caller of panic with only rip and rbp. */
+static _Noreturn void report(const frame_t *f, bool registers, const char *message)
 {
     const cpu_t *c = cpu_this();
-    claim(message);
+    claim(f, message);
     stop_others(c->index);
     serial_panic_mode();
     kprintf("\n*** PANIC on CPU %u: %s\n", c->index, message);
-    if (f != NULL)
+    if (registers)
         print_registers(f);
     print_cpu(c);
-    backtrace_of(c, rip, rbp);
+    backtrace_from(c, f);
     print_others(c->index);
     end();
 }
@@ -175,8 +216,9 @@ _Noreturn void panic(const char *fmt, ...)
     va_start(ap, fmt);
     (void)kvsnprintf(message, sizeof message, fmt, ap);
     va_end(ap);
-    report(NULL, (uint64_t)(uintptr_t)__builtin_return_address(0) - 1,
-           *(const uint64_t *)__builtin_frame_address(0), message);
+    const frame_t caller = {.rip = (uint64_t)(uintptr_t)__builtin_return_address(0) - 1,
+                            .rbp = *(const uint64_t *)__builtin_frame_address(0)};
+    report(&caller, false, message);
 }
 
 _Noreturn void panic_frame(const frame_t *f, const char *fmt, ...)
@@ -186,5 +228,5 @@ _Noreturn void panic_frame(const frame_t *f, const char *fmt, ...)
     va_start(ap, fmt);
     (void)kvsnprintf(message, sizeof message, fmt, ap);
     va_end(ap);
-    report(f, f->rip, f->rbp, message);
+    report(f, true, message);
 }

@@ -24,10 +24,10 @@ enum { DIVISOR_LOW = 0, DIVISOR_HIGH = 1, IIR = 2 };
 #define LSR_TX_EMPTY 0x20
 
 #define TX_FIFO 16u
+#define PIECE 1024u /* sent under the lock at once */
 #define RING 1024u
-#define POLL_NS 1000000u     /* between two looks at a port without interrupts */
-#define TX_WAIT_US 20000u    /* for a FIFO to drain, which takes 1.4 ms */
-#define DRAIN_MAX (4 * RING) /* a port that always has a byte must not hold us */
+#define POLL_NS 1000000u  /* between two looks at a port without interrupts */
+#define TX_WAIT_US 20000u /* for a FIFO to drain, which takes 1.4 ms */
 
 typedef struct port {
     uint16_t base;
@@ -136,29 +136,34 @@ void serial_write(uint32_t n, const void *bytes, size_t count)
         send(p, bytes, count);
         return;
     }
-    uint64_t flags = spin_lock(&p->tx_lock);
-    send(p, bytes, count);
-    spin_unlock(&p->tx_lock, flags);
+    for (const uint8_t *b = bytes; count > 0;) {
+        size_t piece = count < PIECE ? count : PIECE;
+        uint64_t flags = spin_lock(&p->tx_lock);
+        send(p, b, piece);
+        spin_unlock(&p->tx_lock, flags);
+        b += piece;
+        count -= piece;
+    }
 }
 
 void serial_panic_mode(void) { panic_mode = true; }
 
 /* ---- receiving ------------------------------------------------------------------------------ */
 
-/* rx_lock held.  From the UART into the ring. */
+/*
+ * rx_lock held.  From the UART into the ring.  What finds no room stays in the UART, which may hold back
+ * who sends; its interrupt is off until there is room.
+ */
 static void drain(port_t *p)
 {
-    for (uint32_t i = 0; i < DRAIN_MAX; i++) {
+    while (p->head - p->tail < RING) {
         uint8_t status = get(p, LSR);
         if ((status & LSR_DATA) == 0)
             return;
-        uint8_t byte = get(p, DATA);
         p->dropped += (status & LSR_OVERRUN) != 0;
-        if (p->head - p->tail < RING)
-            p->ring[p->head++ % RING] = byte;
-        else
-            p->dropped++;
+        p->ring[p->head++ % RING] = get(p, DATA);
     }
+    set(p, IER, 0);
 }
 
 /* The bottom of both ports' interrupts. */
@@ -181,6 +186,8 @@ static size_t take(port_t *p, uint8_t *to, size_t n, thread_t *reader)
     drain(p);
     while (got < n && p->head != p->tail)
         to[got++] = p->ring[p->tail++ % RING];
+    if (p->by_interrupt)
+        set(p, IER, IER_RECEIVED); /* it is off if the ring was full */
     p->reader = got == 0 ? reader : NULL;
     spin_unlock(&p->rx_lock, flags);
     return got;
@@ -226,7 +233,7 @@ uint64_t serial_dropped(uint32_t n) { return n < SERIAL_PORTS ? ports[n].dropped
 static void enable(port_t *p)
 {
     cpu_t *c = cpu_this();
-    int vector = irq_register(c->index, on_received, p);
+    int vector = irq_register_line(c->index, on_received, p);
     if (vector < 0 || ioapic_route(p->isa_irq, c->lapic_id, (uint32_t)vector) < 0) {
         kprintf("serial: no interrupt for COM%u (ISA %u); it is polled\n", p->base == 0x3F8 ? 1u : 2u,
                 p->isa_irq);

@@ -3,9 +3,9 @@
  * serial.h — COM1 and COM2: 16550 UARTs, 115200 8N1.
  *
  * Writing is polled, and waits a bounded time for a port that does not take its bytes; it is safe from
- * any context, interrupts included (a line is written under a spinlock).  Reading is for one thread per
- * port at a time: polled until serial_irq_enable, afterwards by interrupt into a ring of 1024 bytes; what
- * does not fit is dropped and counted.  A port that is not there swallows what is written and never has
+ * any context, interrupts included, and up to 1 KiB is written in one piece.  Reading is for one thread per
+ * port at a time: polled until serial_irq_enable, afterwards by interrupt into a ring of 1 KiB.  While that is
+ * full the UART keeps what comes, as long as it can.  A port that is not there swallows what is written and never has
  * anything to read.
  */
 #ifndef ARCH_SERIAL_H
@@ -32,7 +32,7 @@ size_t serial_read(uint32_t port, void *bytes, size_t n, uint64_t timeout_ns);
 /* Once, by a thread, after ioapic_init: a port whose interrupt cannot be routed stays polled. */
 void serial_irq_enable(void);
 
-/* Bytes lost so far, in the UART or because the ring was full. */
+/* How often the UART had to drop what came. */
 uint64_t serial_dropped(uint32_t port);
 
 /* From now on no lock is taken: only the panicking CPU still writes. */

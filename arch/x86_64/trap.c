@@ -10,6 +10,12 @@
 
 enum { NMI = 2, DOUBLE_FAULT = 8, PAGE_FAULT = 14, MACHINE_CHECK = 18, N_EXCEPTIONS = 32 };
 
+#define CPUID_MCA (1u << 14) /* of leaf 1, EDX */
+#define MSR_MCG_CAP 0x179u
+#define MSR_MC0_STATUS 0x401u
+#define MC_VALID (UINT64_C(1) << 63)
+#define MC_HAS_ADDRESS (UINT64_C(1) << 58)
+
 static const char *const names[N_EXCEPTIONS][2] = {
     [0] = {"#DE", "division by zero or quotient too large"},
     [1] = {"#DB", "debug exception"},
@@ -69,7 +75,8 @@ static _Noreturn void fault_panic(const frame_t *f)
     if (depth != 0)
         panic_frame(f, "%s %s inside the core, depth %u: its structures can no longer be trusted",
                     trap_mnemonic(v), trap_name(v), depth);
-    panic_frame(f, "%s %s, error code 0x%llx", trap_mnemonic(v), trap_name(v), (unsigned long long)f->error);
+    panic_frame(f, "%s %s, error code 0x%llx, interrupts %s", trap_mnemonic(v), trap_name(v),
+                (unsigned long long)f->error, (f->rflags & RFLAGS_IF) != 0 ? "on" : "off");
 }
 
 /*
@@ -95,6 +102,24 @@ static _Noreturn void double_fault(const frame_t *f)
                 (unsigned long long)f->rsp);
 }
 
+/* The first bank that reports an error; Intel SDM 3B §15.3. */
+static _Noreturn void machine_check(const frame_t *f)
+{
+    uint32_t a, b, c, d;
+    cpuid(1, 0, &a, &b, &c, &d);
+    uint32_t banks = (d & CPUID_MCA) != 0 ? (uint32_t)rdmsr(MSR_MCG_CAP) & 0xFF : 0;
+    for (uint32_t i = 0; i < banks; i++) {
+        uint64_t status = rdmsr(MSR_MC0_STATUS + 4 * i);
+        if ((status & MC_VALID) == 0)
+            continue;
+        uint64_t addr = (status & MC_HAS_ADDRESS) != 0 ? rdmsr(MSR_MC0_STATUS + 4 * i + 1) : 0;
+        panic_frame(
+            f, "#MC machine check: the hardware reports an error, bank %u, status 0x%016llx, address 0x%llx",
+            i, (unsigned long long)status, (unsigned long long)addr);
+    }
+    panic_frame(f, "#MC machine check: the hardware reports an error, and not which");
+}
+
 static void exception(frame_t *f)
 {
     switch (f->vector) {
@@ -103,7 +128,7 @@ static void exception(frame_t *f)
         panic_frame(f, "NMI: non-maskable interrupt, from the hardware or from outside");
     case DOUBLE_FAULT: double_fault(f);
     case PAGE_FAULT: page_fault(f); break;
-    case MACHINE_CHECK: panic_frame(f, "#MC machine check: the hardware reports an error");
+    case MACHINE_CHECK: machine_check(f);
     default:
         if (!thread_catch(f, 0, false))
             fault_panic(f);
