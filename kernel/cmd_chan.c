@@ -71,10 +71,10 @@ static void list_channels(gmk_ctx_t *c)
 
     names.n = names.matched = names.length = 0;
     (void)gmk_export_prometheus(c->kernel, collect, &names);
-    kprintf("NAME                     KIND    SUBS  SLOTS   USED     EMITTED  COMPLETED FAILED\n");
+    kprintf("NAME                     KIND    SUBS  SLOTS   USED    EMITTED  COMPLETED FAILED\n");
     for (uint32_t i = 0; i < names.n; i++)
         if (figures(c, names.name[i], &st))
-            kprintf("%-24.24s %-7s %4u %6u %6lu %11lu %10lu %6lu\n", st.name,
+            kprintf("%-24.24s %-7s %4u %6u %6lu %10lu %10lu %6lu\n", st.name,
                     st.mode == GMK_P2P ? "P2P" : "fan-out", st.subs, st.slots, st.used, st.emitted,
                     st.completed, st.failed);
 }

@@ -33,10 +33,11 @@ static void show_virtual(void)
     char heap[TEXT_SHORT], used[TEXT_SHORT], stacks[TEXT_SHORT], tables[TEXT_SHORT];
 
     vmm_stats(&s);
-    kprintf("virtual   heap %s of %s, stacks %s, page tables %s, devices %lu\n",
-            text_bytes(used, PAGES(s.heap_used)), text_bytes(heap, PAGES(s.heap_pages)),
-            text_bytes(stacks, PAGES(s.stack_used)), text_bytes(tables, PAGES(s.tables)), s.device_maps);
-    kprintf("          demand faults %lu, shoot-downs %lu\n", s.demand_faults, s.shootdowns);
+    kprintf("virtual   heap %s of %s, stacks %s, page tables %s\n", text_bytes(used, PAGES(s.heap_used)),
+            text_bytes(heap, PAGES(s.heap_pages)), text_bytes(stacks, PAGES(s.stack_used)),
+            text_bytes(tables, PAGES(s.tables)));
+    kprintf("          device mappings %lu, demand faults %lu, shoot-downs %lu\n", s.device_maps,
+            s.demand_faults, s.shootdowns);
 }
 
 static void show_arena(void)
@@ -46,12 +47,12 @@ static void show_arena(void)
 
     if (gmk_mem_stats(machine_core(), &s) != GMK_OK)
         return;
-    kprintf("arena     %s, spans %lu of %lu (%s), blocks %s, bump %s a worker\n",
-            text_bytes(arena, s.arena_bytes), s.spans_used, s.spans_total,
-            text_bytes(used, s.spans_used * s.span_bytes), text_bytes(blocks, s.block_bytes_used),
-            text_bytes(bump, s.bump_bytes));
-    kprintf("          payloads %lu, task nodes %lu of %lu, failed requests %lu, bad frees %lu\n",
-            s.payloads_live, s.slab_reserved, s.slab_total, s.alloc_fails, s.bad_frees);
+    kprintf("arena     %s, spans %lu of %lu (%s), blocks %s\n", text_bytes(arena, s.arena_bytes),
+            s.spans_used, s.spans_total, text_bytes(used, s.spans_used * s.span_bytes),
+            text_bytes(blocks, s.block_bytes_used));
+    kprintf("          bump %s a worker, payloads %lu, task nodes %lu of %lu\n",
+            text_bytes(bump, s.bump_bytes), s.payloads_live, s.slab_reserved, s.slab_total);
+    kprintf("          failed requests %lu, bad frees %lu\n", s.alloc_fails, s.bad_frees);
 }
 
 static void show_map(void)

@@ -46,7 +46,7 @@ bool cmd_ps(int argc, char **argv)
     for (uint32_t i = 0; i < n; i++)
         kprintf("%4u %4u  %-7s  %-23s %10s  %10lu\n", list[i].id, list[i].cpu, state_name(list[i].state),
                 list[i].name, text_ns(ran, list[i].ran_ns), list[i].switches);
-    kprintf("%u threads on %u CPUs\n", n, cpu_count());
+    kprintf("%u threads on %u CPU%s\n", n, cpu_count(), cpu_count() == 1 ? "" : "s");
     vmm_free(list, LIST_BYTES);
     return true;
 }

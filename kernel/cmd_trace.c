@@ -68,8 +68,8 @@ bool cmd_trace(int argc, char **argv)
     if (argc == 1) {
         kprintf("level %s; each worker keeps its last events in a ring\n",
                 level_now ? level_now : "as at the boot");
-        kprintf(
-            "levels: off, error (failures, faults, stalls), warn, info (modules' own), all (every task)\n");
+        kprintf("levels: off, error (failures, faults, stalls), warn, info (modules' own),\n"
+                "        all (every task)\n");
         return true;
     }
     if (strcmp(argv[1], "send") == 0)

@@ -25,12 +25,10 @@ void describe_thread(const struct thread *t, char *out, size_t size)
 {
     const gmk_kernel_t *kernel = machine_core();
 
-    if (!t)
-        return;
-    if (kernel->magic != GMK_KERNEL_MAGIC) {
+    if (t == boot_thread())
         (void)ksnprintf(out, size, "boot step: %s", boot_step());
+    if (!t || kernel->magic != GMK_KERNEL_MAGIC)
         return;
-    }
     const gmk_worker_t *w = worker_of(kernel->core, t);
     if (!w)
         return;

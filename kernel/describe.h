@@ -14,7 +14,8 @@ struct thread;
 /* Leaves `out` alone when there is nothing to say.  For panic_describe (panic.h). */
 void describe_thread(const struct thread *t, char *out, size_t size);
 
-/* The step of the boot under way, or the last one. */
+/* kmain.c: the step of the boot under way, and the thread that takes it (NULL before there are threads). */
 const char *boot_step(void);
+const struct thread *boot_thread(void);
 
 #endif

@@ -24,7 +24,7 @@ static const inject_kind_t kinds[KINDS] = {
     [PANIC] = {"panic", "a panic, outside of any handler", true},
 };
 
-#define MEET_NS 2000000000u /* how long the handlers on all CPUs wait for each other */
+#define MEET_NS 20000000000u /* how long the handlers on all CPUs wait for each other, at most */
 #define PER_CHANNEL GMK_MAX_SUBS
 
 static gmk_a32_t hanging, released, expected, arrived;

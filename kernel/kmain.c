@@ -160,8 +160,11 @@ static const struct step {
 };
 
 static const char *step_now = "none";
+static const thread_t *booting;
 
 const char *boot_step(void) { return step_now; }
+
+const thread_t *boot_thread(void) { return booting; }
 
 _Noreturn void kmain(void)
 {
@@ -169,6 +172,8 @@ _Noreturn void kmain(void)
     for (uint32_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         step_now = steps[i].name;
         steps[i].run();
+        booting = thread_self();
     }
+    booting = NULL;
     thread_exit();
 }

@@ -35,7 +35,7 @@ static uint64_t arena_bytes(void)
     if (size > available)
         panic("arena=%s: only %s of memory are free; ask for less, or give the machine more", asked, left);
     if (size < ARENA_LEAST)
-        panic("too little memory: %s are free, GGMK needs %s; give the machine 32 MiB or more", left,
+        panic("too little memory: %s are free, GGMK needs %s; give the machine 16 MiB or more", left,
               text_bytes(text, 2 * ARENA_LEAST));
     return size & ~(2 * MIB - 1);
 }

@@ -87,7 +87,7 @@ static bool cmd_help(int argc, char **argv)
     }
     for (uint32_t i = 0; i < COMMANDS; i++)
         kprintf("  %-8s %s\n", commands[i].name, commands[i].what);
-    kprintf("Keys: arrows, Home, End, ^A ^E ^B ^F ^K ^U ^W ^Y ^L, and ^P ^N or up and down for history.\n");
+    kprintf("Keys: arrows, Home, End, Delete, ^A ^E ^B ^F ^D ^K ^U ^W ^Y ^L ^P ^N\n");
     return true;
 }
 

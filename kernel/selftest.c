@@ -2,19 +2,20 @@
 /* selftest.c — the groups, and TAP around them. */
 #include "kernel/selftest.h"
 
+#include "kernel/text.h"
+
+#include "boot_info.h"
 #include "drivers/selftest_dev.h"
 #include "kprintf.h"
 #include "power.h"
 #include "selftest_cpu.h"
 #include "selftest_mem.h"
-#include "string.h"
+#include "selftest_platform.h"
 
 #include <stddef.h>
 
 #define EXIT_PASSED 0x10u
 #define EXIT_FAILED 0x11u
-
-int selftest_platform(selftest_ok_fn ok); /* arch/x86_64/selftest_platform.c */
 
 static const struct group {
     const char *name;
@@ -32,13 +33,13 @@ static void ok(int good, const char *what)
     failed += !good;
 }
 
-int selftest_run(const char *group)
+int selftest_run(const char *list)
 {
     bool found = false;
 
     number = failed = 0;
     for (uint32_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
-        if (group && strcmp(group, groups[i].name) != 0)
+        if (list && !text_in_list(list, groups[i].name))
             continue;
         found = true;
         kprintf("# %s\n", groups[i].name);
@@ -53,6 +54,9 @@ int selftest_run(const char *group)
 
 _Noreturn void selftest_and_exit(void)
 {
-    power_debug_exit(selftest_run(NULL) == 0 ? EXIT_PASSED : EXIT_FAILED);
+    char list[64];
+    const char *groups_asked = boot_option("test", list, sizeof(list)) ? list : NULL;
+
+    power_debug_exit(selftest_run(groups_asked) == 0 ? EXIT_PASSED : EXIT_FAILED);
     power_off();
 }

@@ -14,10 +14,10 @@
 typedef void (*selftest_ok_fn)(int good, const char *what);
 typedef int (*selftest_fn)(selftest_ok_fn ok);
 
-/* Runs the group, or all of them (NULL).  The number of failed checks; -1: no such group. */
-int selftest_run(const char *group);
+/* Runs the groups in the list (names, commas between), or all (NULL).  How many checks failed; -1: no such group. */
+int selftest_run(const char *list);
 
-/* Runs all, and ends the machine with the result: isa-debug-exit 0x10 = passed, 0x11 = failed. */
+/* Runs those that test= lists, or all, and ends the machine with the result: isa-debug-exit 0x10 = passed, 0x11 = failed. */
 _Noreturn void selftest_and_exit(void);
 
 /* The core on this machine; the other parts declare theirs in their own headers. */
