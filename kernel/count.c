@@ -12,6 +12,7 @@
 #include "kernel/machine.h"
 
 #include "clock.h"
+#include "cpu.h"
 #include "drivers/virtio_blk.h"
 #include "kprintf.h"
 #include "pmm.h"
@@ -28,6 +29,7 @@
 #define READS_LONG 288u
 #define READS_TIMED 20000u
 #define DEPTH 32u
+#define WAKES 500u
 
 static void say(const char *what, uint64_t n) { kprintf("count: %s %lu\n", what, n); }
 
@@ -148,7 +150,7 @@ static void count_disk(void)
     thread_join(t);
 }
 
-/* ---- in time -------------------------------------------------------------------------------- */
+/* ---- in time ------------------------------------------------------------------------------ */
 
 void bench_disk(uint64_t seconds)
 {
@@ -165,6 +167,50 @@ void bench_disk(uint64_t seconds)
     }
     vmm_free(buf, (size_t)DEPTH * READ_BYTES);
     kprintf("reads-per-second %lu\n", n * 1000000 / (spent / 1000));
+}
+
+static struct {
+    gmk_a64_t called, took; /* took: 0 = not awake yet */
+    uint64_t ns[WAKES];
+} halted;
+
+static void wake_up(void *arg)
+{
+    (void)arg;
+    for (uint32_t i = 0; i < WAKES; i++) {
+        (void)thread_block(THREAD_NEVER);
+        uint64_t took = clock_now_ns() - gmk_load64(&halted.called, GMK_ACQ, GMK_KERNEL);
+        gmk_store64(&halted.took, took + 1, GMK_REL, GMK_KERNEL);
+    }
+}
+
+static void sort(uint64_t *v, uint32_t n)
+{
+    for (uint32_t i = 1; i < n; i++)
+        for (uint32_t j = i; j > 0 && v[j - 1] > v[j]; j--) {
+            uint64_t t = v[j];
+            v[j] = v[j - 1];
+            v[j - 1] = t;
+        }
+}
+
+void bench_wake(void)
+{
+    if (cpu_count() < 2) {
+        kprintf("bench-wake: it takes two CPUs\n");
+        return;
+    }
+    thread_t *t = thread_start("sleeper", 1, wake_up, NULL);
+    for (uint32_t i = 0; i < WAKES; i++) {
+        thread_sleep_ns(2000000); /* the other CPU halts meanwhile */
+        gmk_store64(&halted.called, clock_now_ns(), GMK_REL, GMK_KERNEL);
+        thread_unblock(t);
+        while ((halted.ns[i] = gmk_xchg64(&halted.took, 0, GMK_ACQ, GMK_KERNEL)) == 0)
+            cpu_pause();
+    }
+    thread_join(t);
+    sort(halted.ns, WAKES);
+    kprintf("wake-ns p50 %lu p99 %lu\n", halted.ns[WAKES / 2], halted.ns[WAKES * 99 / 100]);
 }
 
 /* ---- all ---------------------------------------------------------------------------------- */

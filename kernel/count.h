@@ -15,5 +15,7 @@ void count_instructions(void);
 
 /* `bench-disk=SECONDS`: prints how many reads of 4 KiB a second the first disk answers, 32 in flight. */
 void bench_disk(uint64_t seconds);
+/* `bench-wake`: prints how long a thread on a halted CPU takes to run after thread_unblock. */
+void bench_wake(void);
 
 #endif

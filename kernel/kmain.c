@@ -93,12 +93,14 @@ static void say_ready(void)
 
 static void run_count(void)
 {
-    if (!boot_flag("count") && !boot_flag("bench-disk"))
+    if (!boot_flag("count") && !boot_flag("bench-disk") && !boot_flag("bench-wake"))
         return;
     if (boot_flag("count"))
         count_instructions();
-    else
+    if (boot_flag("bench-disk"))
         bench_disk(boot_number("bench-disk", 5));
+    if (boot_flag("bench-wake"))
+        bench_wake();
     machine_stop();
     power_off();
 }
