@@ -12,7 +12,7 @@ _Static_assert(sizeof(gate_t) == 16, "a gate has 16 bytes");
 
 #define GATE_INTERRUPT 0x8E /* present, ring 0, 64-bit interrupt gate */
 
-extern const uint64_t trap_stubs[256];
+extern const uint64_t trap_entries[256];
 static gate_t idt[256] __attribute__((aligned(16)));
 
 /* Each kind that can come on top of another has a stack of its own. */
@@ -30,12 +30,12 @@ static uint8_t stack_of(uint32_t vector)
 void idt_init(void)
 {
     for (uint32_t v = 0; v < 256; v++)
-        idt[v] = (gate_t){.offset0 = (uint16_t)trap_stubs[v],
+        idt[v] = (gate_t){.offset0 = (uint16_t)trap_entries[v],
                           .selector = SEL_CODE,
                           .ist = stack_of(v),
                           .type = GATE_INTERRUPT,
-                          .offset1 = (uint16_t)(trap_stubs[v] >> 16),
-                          .offset2 = (uint32_t)(trap_stubs[v] >> 32)};
+                          .offset1 = (uint16_t)(trap_entries[v] >> 16),
+                          .offset2 = (uint32_t)(trap_entries[v] >> 32)};
 }
 
 void idt_load(void)

@@ -23,7 +23,7 @@
 #define IRQ_VECTOR_LAST 0xEFu
 #define IRQ_VECTORS (IRQ_VECTOR_LAST - IRQ_VECTOR_FIRST + 1u)
 
-/* What the entry stubs (isr.S) leave on the stack. */
+/* What the entries of isr.S leave on the stack. */
 typedef struct frame {
     uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
     uint64_t vector, error; /* error: 0 where the CPU pushes none */

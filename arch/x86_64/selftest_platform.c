@@ -11,6 +11,7 @@
 #include "boot_info.h"
 #include "clock.h"
 #include "cpu.h"
+#include "selftest_cpu.h"
 #include "smp.h"
 #include "thread.h"
 
@@ -25,20 +26,6 @@ static void check(bool good, const char *what)
 {
     failed += !good;
     say(good, what);
-}
-
-/* Runs fn(arg) on every CPU in a thread of its own; false: a thread did not start. */
-static bool on_every_cpu(void (*fn)(void *), void *arg)
-{
-    static thread_t *threads[CPU_MAX];
-    bool all = true;
-    uint32_t n = cpu_count();
-    for (uint32_t i = 0; i < n; i++)
-        all &= (threads[i] = thread_start("selftest", i, fn, arg)) != NULL;
-    for (uint32_t i = 0; i < n; i++)
-        if (threads[i] != NULL)
-            thread_join(threads[i]);
-    return all;
 }
 
 /* ---- clock ---------------------------------------------------------------------------------------- */
@@ -86,7 +73,7 @@ static void test_clock(void)
     check(clock_moves(), "the clock moves");
     check(clock_steady_here(), "the clock does not go back on one CPU");
     uint64_t end = clock_now_ns() + SECOND / 20;
-    bool started = on_every_cpu(clock_race, &end);
+    bool started = selftest_on_all(clock_race, &end);
     check(started && gmk_load32(&went_back, GMK_ACQ, GMK_KERNEL) == 0,
           "the clock does not go back across CPUs");
     uint64_t begin = clock_now_ns();
@@ -127,7 +114,7 @@ static void test_timer(void)
     check(timer_wakes_within(1000000, 2000000), "the one-shot timer: 1 ms, at most 2 ms late");
     check(timer_wakes_within(20000000, 2000000), "the one-shot timer: 20 ms, at most 2 ms late");
     check(irq_count(cpu, VECTOR_TIMER) > before, "the timer came as an interrupt");
-    check(on_every_cpu(timer_here, NULL) && gmk_load32(&timers_good, GMK_ACQ, GMK_KERNEL) == cpu_count(),
+    check(selftest_on_all(timer_here, NULL) && gmk_load32(&timers_good, GMK_ACQ, GMK_KERNEL) == cpu_count(),
           "the one-shot timer works on every CPU");
 }
 
@@ -212,7 +199,8 @@ static void many_barriers(void *unused)
 static void test_barriers(void)
 {
     uint32_t other = cpu_count() - 1;
-    check(on_every_cpu(many_barriers, NULL) && gmk_load32(&barriers_done, GMK_ACQ, GMK_KERNEL) == cpu_count(),
+    check(selftest_on_all(many_barriers, NULL) &&
+              gmk_load32(&barriers_done, GMK_ACQ, GMK_KERNEL) == cpu_count(),
           "barriers of all CPUs at once, with interrupts on and off");
     if (other == cpu_this()->index) {
         check(true, "a barrier waits for every CPU # SKIP one CPU");
@@ -249,7 +237,7 @@ static uint32_t enabled_cpus(const acpi_madt_t *madt)
 static void test_cpus(void)
 {
     uint32_t n = cpu_count(), good = 0;
-    bool started = on_every_cpu(report_in, NULL);
+    bool started = selftest_on_all(report_in, NULL);
     for (uint32_t i = 0; i < n; i++)
         good += smp_online(i) && gmk_load32(&present[i], GMK_ACQ, GMK_KERNEL) == 1;
     check(started && good == n, "every CPU runs threads and knows its own APIC id");

@@ -7,6 +7,8 @@
  * interrupt took the CPU from it: then all its registers are in its frame_t and FXSAVE area, and
  * `preempted` is 1.  Offsets into thread_t are checked in thread.c.
  */
+#include "frame.inc"
+
 #define THREAD_RSP 0
 #define THREAD_PREEMPTED 8
 #define THREAD_FRAME 16
@@ -59,23 +61,7 @@ context_resume:
 1:  movq $0, THREAD_PREEMPTED(%rdi)
     fxrstor64 THREAD_FX(%rdi)
     lea THREAD_FRAME(%rdi), %rsp
-    pop %r15
-    pop %r14
-    pop %r13
-    pop %r12
-    pop %r11
-    pop %r10
-    pop %r9
-    pop %r8
-    pop %rbp
-    pop %rdi
-    pop %rsi
-    pop %rdx
-    pop %rcx
-    pop %rbx
-    pop %rax
-    add $16, %rsp
-    iretq
+    frame_return
     .size context_resume, . - context_resume
 
 /* _Noreturn void context_call(uint64_t stack_top, void (*fn)(void)): fn on another stack, for good. */
