@@ -22,7 +22,7 @@ VERSION := 0.1.0
 SOVERSION := 0
 
 CORE_SRCS := $(sort $(wildcard src/*.c))
-HAL_SRCS := $(sort $(wildcard hal/linux/*.c))
+HAL_SRCS := $(sort $(wildcard hal/gcc/*.c hal/linux/*.c))
 DEMO_SRCS := $(sort $(wildcard examples/wordcount/*.c))
 
 # src is searched for quoted names only: its sched.h is not the system's.  The language is C11 everywhere.  The inline part of the hosted HAL reads the clock, which is

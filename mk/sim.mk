@@ -10,7 +10,7 @@ ifeq ($(shell uname -m),x86_64)
 SIM := $(BUILD)/ggmk-sim
 SIM_CORE := $(BUILD)/sim/libgmk_sim.a
 SIM_CORE_OBJS := $(patsubst %.c,$(BUILD)/sim/%.o,$(CORE_SRCS))
-SIM_SRCS := $(sort $(wildcard hal/sim/*.c)) hal/linux/linked.c $(sort $(wildcard test/sim/*.c))
+SIM_SRCS := $(sort $(wildcard hal/sim/*.c)) hal/gcc/linked.c $(sort $(wildcard test/sim/*.c))
 SIM_OBJS := $(patsubst %.c,$(BUILD)/sim/%.o,$(SIM_SRCS)) $(BUILD)/sim/hal/sim/switch.o
 SIM_FLAGS := $(strip $(CC) $(filter-out -fvisibility=hidden,$(BASE_CFLAGS)) -O2 -fno-pie -fno-omit-frame-pointer \
 	-fno-optimize-sibling-calls \
