@@ -134,7 +134,7 @@ bool cmd_emit(int argc, char **argv)
     bool good;
 
     if (argc < 2)
-        return wrong("emit what?", "");
+        return false;
     if (argc > 4)
         return wrong("too many words", argv[4]);
     if (!number_argument(argc, argv, 2, UINT64_MAX, &t.meta0) ||

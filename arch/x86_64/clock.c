@@ -115,9 +115,8 @@ void clock_init(void)
               "start this machine with one of them",
               fault);
     if (fault != NULL)
-        kprintf("clock: the TSC is %s\n", fault);
+        kprintf("clock: the TSC is %s; %s at %llu Hz instead\n", fault, c.name, (unsigned long long)c.hz);
     publish(0, &c, 0);
-    kprintf("clock: %s at %llu Hz\n", c.name, (unsigned long long)c.hz);
 }
 
 /* ---- do the CPUs' TSCs agree? ---------------------------------------------------------------------- */
