@@ -11,7 +11,7 @@
 #:test          all tests that can run here, after tools/deps has seen to the packages
 #:              TESTS_ALSO=program adds programs of one's own
 #:test-GROUP    one group: ring alloc sched chan module worker boot observe hal
-#:              sim nvptx demo tools install docs
+#:              sim nvptx demo tools install docs soak loader qemu machine fuzz
 
 TEST_NAMES_ring := ring spsc mpmc mpsc timerq
 TEST_NAMES_alloc := alloc heap span slab bump payload mem
