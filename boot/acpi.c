@@ -84,7 +84,7 @@ void madt_parse(const uint8_t *table, uint32_t length, struct madt *out)
             return;
         if (p[0] == MADT_LAPIC && size >= 8 && p[3] != 0xff)
             add_cpu(out, p[2], p[3], read32(p + 4));
-        else if (p[0] == MADT_X2APIC && size >= 16)
+        else if (p[0] == MADT_X2APIC && size >= 16 && read32(p + 4) != UINT32_MAX)
             add_cpu(out, read32(p + 12), read32(p + 4), read32(p + 8));
         else if (p[0] == MADT_IOAPIC && size >= 12 && out->ioapic_count < MADT_IOAPICS)
             out->ioapic[out->ioapic_count++] = read32(p + 4);

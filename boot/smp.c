@@ -34,7 +34,7 @@ static void each_missing(const struct smp_ops *ops, uint32_t n, void (*send)(voi
 
 uint32_t smp_bring_up(const struct smp_ops *ops, uint32_t n)
 {
-    static const uint32_t patience_us[] = {10000, 90000, 400000};
+    static const uint32_t patience_us[] = {10000, 90000, 1900000};
     each_missing(ops, n, ops->send_init);
     ops->wait_us(ops->ctx, ops->init_us);
     for (uint32_t round = 0; round < sizeof patience_us / sizeof *patience_us; round++) {

@@ -18,7 +18,7 @@ struct smp_ops {
 };
 
 /* INIT-SIPI-SIPI for CPUs 0 to n - 1 (Intel SDM 3A, 9.4.4), all at once.  Ends when all are ready, or after
- * half a second; those that are not, are then back in the state after INIT.  Returns how many are ready. */
+ * two seconds; those that are not, are then back in the state after INIT.  Returns how many are ready. */
 uint32_t smp_bring_up(const struct smp_ops *ops, uint32_t n);
 
 /* The LAPIC of this CPU: switched to x2APIC if that is wanted and there. */

@@ -71,6 +71,9 @@ static void read_function(walk_t *w, pci_addr_t a)
 {
     pci_dev_t *d;
 
+    for (uint32_t i = 0; i < *w->count; i++) /* segments may name the same buses twice */
+        if (w->dev[i].addr == a)
+            return;
     if (get(w->c, a, PCI_HEADER, 1) == HEADER_BRIDGE ||
         get(w->c, a, PCI_HEADER, 1) == (HEADER_BRIDGE | HEADER_MULTI))
         follow_bridge(w, a);

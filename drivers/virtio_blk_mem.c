@@ -77,7 +77,10 @@ int blk_queue_init(blk_queue_t *q, uint32_t size, virtio_rings_t *rings)
     q->finished_end = &q->finished;
     make_parts(q, &l);
     *rings = (virtio_rings_t){q->dma, q->dma + vq_avail_offset(size), q->dma + vq_used_offset(size)};
-    return vq_init(&q->vq, size, phys_to_virt(q->dma), q->slots, (b->dev.features & VIRTIO_F_EVENT_IDX) != 0);
+    int code = vq_init(&q->vq, size, phys_to_virt(q->dma), q->slots,
+                       (b->dev.features & VIRTIO_F_EVENT_IDX) != 0);
+    q->vq.any_length = b->dev.ops->legacy;
+    return code;
 }
 
 void blk_queue_free(blk_queue_t *q)

@@ -128,7 +128,8 @@ static int issue_part(blk_queue_t *q, virtio_blk_req_t *r, uint64_t now)
         return code;
     q->free_parts = p->next;
     p->req = r;
-    p->deadline_ns = now + gmk_load64(&q->disk->timeout_ns, GMK_RLX, GMK_KERNEL);
+    uint64_t patience = gmk_load64(&q->disk->timeout_ns, GMK_RLX, GMK_KERNEL);
+    p->deadline_ns = patience < UINT64_MAX - 1 - now ? now + patience : UINT64_MAX - 1;
     r->parts++;
     r->issued += has_sectors(r) ? p->bytes / VIRTIO_BLK_SECTOR : 1;
     return GMK_OK;

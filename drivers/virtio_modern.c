@@ -156,6 +156,8 @@ bool virtio_modern_open(virtio_dev_t *v)
     v->device = map(v, &v->caps.device);
     if (!v->device)
         v->caps.device.length = 0;
+    if (!v->common || !v->notify)
+        return false;
     v->ops = &modern;
-    return v->common && v->notify;
+    return true;
 }

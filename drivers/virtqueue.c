@@ -196,7 +196,7 @@ int vq_take(virtqueue_t *vq, void **cookie, uint32_t *written)
         return break_queue(vq, VQ_WILD_ID, id);
     if (!vq->slot[id].cookie)
         return break_queue(vq, VQ_NOT_IN_FLIGHT, id);
-    if (length > vq->slot[id].capacity)
+    if (length > vq->slot[id].capacity && !vq->any_length)
         return break_queue(vq, VQ_TOO_LONG, length);
     *cookie = vq->slot[id].cookie;
     *written = length;

@@ -66,6 +66,7 @@ typedef struct virtqueue {
     uint16_t added;           /* avail index with everything added */
     uint16_t published;       /* avail index the device has been shown */
     uint16_t taken;           /* used index up to which was taken */
+    bool any_length;          /* set by the owner, for legacy devices: the lengths they report mean nothing */
     bool event_index;         /* VIRTIO_F_EVENT_IDX was negotiated */
     vq_fault_t fault;         /* why it is broken */
     uint32_t fault_value;     /* what the device wrote */

@@ -149,8 +149,8 @@ void monitor_main(void *unused)
             (void)strlcpy(copy, done, sizeof(copy));
             gmk_store32(&at_prompt, 0, GMK_REL, GMK_KERNEL);
             run_line(copy);
-            line_show(&line);
             gmk_store32(&at_prompt, 1, GMK_REL, GMK_KERNEL);
+            line_show(&line);
         }
     }
 }

@@ -45,8 +45,10 @@ int selftest_run(const char *list)
         kprintf("# %s\n", groups[i].name);
         (void)groups[i].run(ok);
     }
-    if (!found)
+    if (!found) {
+        kprintf("# no such group: %s\n", list);
         return -1;
+    }
     kprintf("1..%d\n", number);
     kprintf("# %d of %d failed\n", failed, number);
     return failed;

@@ -34,7 +34,6 @@ HOSTED_DEFS := -D_GNU_SOURCE
 
 # A stamp per need: tools/deps has put the packages in place, or has said what is missing.
 $(BUILD)/deps/%: tools/deps
-	$(Q)tools/deps $*
-	$(Q)mkdir -p $(@D) && touch $@
+	$(Q)mkdir -p $(@D) && flock $(@D)/lock tools/deps $* && touch $@
 
 .PRECIOUS: $(BUILD)/deps/%

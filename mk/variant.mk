@@ -39,9 +39,10 @@ LDFLAGS_tsan := -fsanitize=thread
 
 VARIANTS := rel pic dbg cov asan ubsan tsan
 
-# $(call remember,FILE,TEXT): FILE holds TEXT, and is untouched when it does already.
+# $(call remember,FILE,TEXT): FILE holds TEXT, and is untouched when it does already.  Blanks do not count: some
+# versions of make read the newline at the end of a file, some do not.
 define remember
-ifneq ($$(wildcard $1)$$(file <$1),$1$2)
+ifneq ($$(wildcard $1)$$(strip $$(file <$1)),$1$$(strip $2))
 $$(shell mkdir -p $(dir $1))$$(file >$1,$2)
 endif
 endef

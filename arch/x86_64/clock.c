@@ -64,8 +64,8 @@ uint64_t clock_now_ns(void)
     return s->base_ns + clock_scale(passed, s->factor);
 }
 
-/* base_ns: where the new source begins.  Nobody reads sources[index] before it is published. */
-static void publish(uint32_t index, const clock_counter_t *c, uint64_t base_ns)
+/* lead_ns: how far ahead of the old source the new one begins.  Nobody reads sources[index] before it is published. */
+static void publish(uint32_t index, const clock_counter_t *c, uint64_t lead_ns)
 {
     source_t *s = &sources[index];
     s->counter = *c;
@@ -73,7 +73,7 @@ static void publish(uint32_t index, const clock_counter_t *c, uint64_t base_ns)
     s->narrow = c->mask != UINT64_MAX;
     s->last.v = c->read() & c->mask;
     s->base_count = s->narrow ? s->last.v : c->read();
-    s->base_ns = base_ns;
+    s->base_ns = clock_now_ns() + lead_ns; /* after the count, so that a delay here only moves it on */
     s->factor = clock_factor(c->hz);
     gmk_store32(&current, index + 1, GMK_REL, GMK_KERNEL);
 }
@@ -156,7 +156,7 @@ static void leave_tsc(uint64_t warp)
         panic("no clock: the CPUs' TSCs differ by %llu ns, and there is no HPET and no ACPI PM timer; "
               "start this machine with one of them, or with one CPU",
               (unsigned long long)warp_ns);
-    publish(1, &c, clock_now_ns() + 2 * warp_ns + 1000000u);
+    publish(1, &c, 2 * warp_ns + 1000000u);
     kprintf("clock: the CPUs' TSCs differ by %llu ns: %s at %llu Hz instead\n", (unsigned long long)warp_ns,
             c.name, (unsigned long long)c.hz);
 }

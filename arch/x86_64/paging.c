@@ -165,7 +165,9 @@ void paging_unmap(uint64_t va, uint64_t bytes)
     while (va < end) {
         unsigned level = 1;
         pte_t *entry = descend(root, va, &level, false);
-        gmk_store64(entry, 0, GMK_REL, GMK_KERNEL);
+        uint64_t was = gmk_load64(entry, GMK_ACQ, GMK_KERNEL);
+        if (level == 1 || (was & PTE_LARGE) != 0) /* else a table that another CPU has just put there */
+            gmk_store64(entry, 0, GMK_REL, GMK_KERNEL);
         va = (va & ~(span_of(level) - 1)) + span_of(level);
     }
 }

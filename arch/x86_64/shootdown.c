@@ -130,6 +130,7 @@ static void take_turn(uint32_t me, bool may_sleep)
 static void request_and_wait(uint32_t me, uint64_t va, uint64_t pages)
 {
     uint32_t request = gmk_load32(&number, GMK_RLX, GMK_KERNEL) + 1;
+    request += request == 0; /* 0: nothing was ever unmapped */
 
     answer(me); /* the one before ours, if it came in between */
     gmk_store64(&start, va, GMK_RLX, GMK_KERNEL);

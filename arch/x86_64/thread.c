@@ -318,7 +318,12 @@ void thread_on_irq_exit(frame_t *f)
     if (from == NULL || gmk_load32(&c->need_resched, GMK_RLX, GMK_KERNEL) == 0)
         return;
     spin_lock_raw(&c->lock);
-    put_back(c, from);
+    if (from->urgent) { /* bottoms wait for nobody's slice */
+        from->state = THREAD_READY;
+        push_first(c, from);
+    } else {
+        put_back(c, from);
+    }
     thread_t *to = thread_elect(c);
     spin_unlock_raw(&c->lock);
     if (to == from)

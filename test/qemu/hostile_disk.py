@@ -207,8 +207,9 @@ def main():
     if len(sys.argv) not in (3, 4):
         sys.exit(__doc__)
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(sys.argv[1])
+    listener.bind(sys.argv[1] + ".new")
     listener.listen(1)
+    os.rename(sys.argv[1] + ".new", sys.argv[1])  # whoever sees the name may connect
     serve(listener.accept()[0], Disk(sys.argv[2], int(sys.argv[3]) if len(sys.argv) == 4 else 4))
 
 
