@@ -58,6 +58,7 @@ void machine_start(void)
     cfg.flags = GMK_BOOT_PIN;
     cfg.n_types = MACHINE_TYPES;
     cfg.trace_level = trace_level();
+    cfg.args = boot_info()->cmdline;
     int code = gmk_boot(&kernel, &cfg, modules, sizeof(modules) / sizeof(modules[0]));
     if (code != GMK_OK)
         panic(

@@ -97,6 +97,7 @@ static void defaults(gmk_boot_cfg_t *c)
     OR(n_types, 256);
     OR(batch, 32);
     OR(name, "cpu.0");
+    OR(args, "");
     OR(halt_timeout_ns, 5000000000u);
     OR(lq_slots, 256);
     OR(rq_slots, 4096);
@@ -113,6 +114,8 @@ static void defaults(gmk_boot_cfg_t *c)
     OR(poison_ticks, 1000);
     OR(poison_ns, 1000000000u);
 }
+
+static uint32_t args_len(const gmk_boot_cfg_t *c) { return gmk_text_len(c->args, UINT32_MAX); }
 
 static int check(const gmk_boot_cfg_t *c)
 {
@@ -135,6 +138,7 @@ static int check(const gmk_boot_cfg_t *c)
         {"retry_base_ns", c->retry_base_ns, 1, 1000000000000, false},
         {"poison_failures", c->poison_failures, 2, 4096, false},
         {"flags", c->flags, 0, (GMK_BOOT_QUIET << 1) - 1, false},
+        {"the length of args", args_len(c), 0, GMK_ARGS_MAX, false},
     };
     if (!gmk_name_ok(c->name, false))
         return say_name(c);
@@ -289,6 +293,7 @@ static void fixed_layout(layout_t *l, gmk_core_t *k, const gmk_boot_cfg_t *c)
     void *chans = take(l, gmk_chans_bytes());
     k->det = take(l, gmk_det_bytes());
     k->watchdog = take(l, gmk_watchdog_bytes(k));
+    k->args = take(l, (uint64_t)args_len(c) + 1);
     void *metrics = take(l, gmk_umetrics_bytes(c->stat_metrics, k->n_fronts));
     bucket_layout(l, k, c);
     evq_layout(l, k);
@@ -299,6 +304,7 @@ static void fixed_layout(layout_t *l, gmk_core_t *k, const gmk_boot_cfg_t *c)
     front_layout(l, k, l->base == NULL ? NULL : k->outside, k->n_fronts - 1);
     if (l->base == NULL)
         return;
+    gmk_hal_memcpy(k->args, c->args, (size_t)args_len(c) + 1);
     k->outside->shared = 1;
     gmk_chans_init(k, chans);
     gmk_umetrics_init(&k->umetrics, metrics, c->stat_metrics, k->n_fronts, metric_memory, k);

@@ -326,6 +326,7 @@ typedef struct gmk_core {
     gmk_a32_t state;
     uint32_t flags;
     char name[GMK_NAME_MAX + 1];
+    char *args; /* launch arguments, terminated */
 
     /* Fixed at boot. */
     uint32_t n_workers, n_spares, n_all; /* n_all = workers + spares */

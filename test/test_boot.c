@@ -77,6 +77,7 @@ static void the_default_configuration_boots(void **state)
 
 static void every_field_out_of_range_is_named(void **state)
 {
+    static char long_args[GMK_ARGS_MAX + 2];
     const struct {
         const char *field;
         gmk_boot_cfg_t cfg;
@@ -102,9 +103,11 @@ static void every_field_out_of_range_is_named(void **state)
         {"poison_failures", {.poison_failures = 1}},
         {"poison_failures", {.poison_failures = 4097}},
         {"flags", {.flags = 1u << 31}},
+        {"args", {.args = long_args}},
     };
     bool heard = console_is_stderr();
     (void)state;
+    memset(long_args, 'a', GMK_ARGS_MAX + 1);
     for (uint32_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         char text[512];
         gmk_boot_cfg_t cfg = wrong[i].cfg;

@@ -20,7 +20,8 @@ GMK_BEGIN_DECLS
 
 #define GMK_MAX_WORKERS 256u
 #define GMK_MAX_TYPES 4096u
-#define GMK_NAME_MAX 31u /* bytes in a name, without the terminator */
+#define GMK_NAME_MAX 31u   /* bytes in a name, without the terminator */
+#define GMK_ARGS_MAX 2047u /* bytes of launch arguments, without the terminator */
 
 typedef struct gmk_kernel {
     uint64_t magic;        /* GMK_KERNEL_MAGIC while booted */
@@ -70,6 +71,8 @@ typedef struct gmk_boot_cfg {
     uint32_t poison_failures; /* failures within the window that poison a type, 2 .. 4096; default 32 */
     uint32_t poison_ticks;    /* the window in ticks; default 1000 */
     uint64_t poison_ns;       /* the window in time; default 1 s */
+    const char *args;         /* launch arguments for modules, see gmk_arg: words NAME=VALUE separated by
+                                 blanks, at most 2047 bytes, copied; default none */
 } gmk_boot_cfg_t;
 
 /*
@@ -80,7 +83,7 @@ typedef struct gmk_boot_cfg {
  * not, and gmk_halt is to be called again.
  *
  * INVAL (a null pointer, a malformed name; with PIN, a CPU this process may not use), RANGE (a field
- * outside its range), LIMIT (no thread left), ALLOC_FAIL (the arena is too small: the console line
+ * outside its range, args too long), LIMIT (no thread left), ALLOC_FAIL (the arena is too small: the console line
  * says what is needed), or what gmk_module_load answers, that is also what an init returned.
  */
 int gmk_boot(gmk_kernel_t *k, const gmk_boot_cfg_t *cfg, struct gmk_module **mods, uint32_t n_mods);
@@ -183,6 +186,17 @@ uint32_t gmk_self_worker(gmk_ctx_t *c); /* index of the worker, UINT32_MAX for a
 uint32_t gmk_self_tenant(gmk_ctx_t *c); /* of the running task, 0 for a port */
 uint32_t gmk_tick(gmk_ctx_t *c);        /* in a deterministic task, the tick it runs in; (port) */
 uint64_t gmk_now_ns(gmk_ctx_t *c);      /* monotonic; (port) */
+
+/*
+ * (port) The launch argument `name`: of the words NAME=VALUE in gmk_boot_cfg_t.args the last one with that
+ * name counts, and what has no '=' counts as nothing.  A blank is a space, a tab or the end of a line; a VALUE
+ * may be empty.  gmk_arg copies it with its terminator; gmk_arg_u64 takes it as a decimal number.  Nothing is
+ * stored on an error.  NOTFOUND (no such argument), RANGE (gmk_arg: it does not fit into size bytes;
+ * gmk_arg_u64: it is no number, or not below 2^64), INVAL (a null pointer, a name that is empty or has a blank
+ * or '=' in it, c is no ctx).
+ */
+int gmk_arg(gmk_ctx_t *c, const char *name, char *value, size_t size);
+int gmk_arg_u64(gmk_ctx_t *c, const char *name, uint64_t *value);
 
 /* Lanes: meaningful in WARP and BLOCK handlers; a SCALAR handler, or a port, is lane 0 of 1. */
 uint32_t gmk_lane(gmk_ctx_t *c);
