@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* entry.c — the entry point of a GPU image: block 0 is the kernel's life, the others are its threads. */
+#include "device.h"
+#include "entry.h"
+
+#include <ggmk/error.h>
+#include <ggmk/hal.h>
+
+__attribute__((nvptx_kernel)) void gmk_gpu_run(gmk_gpu_params_t p);
+
+static int run(const gmk_gpu_params_t *p)
+{
+    if (p->version != GMK_GPU_VERSION)
+        return GMK_ERR_VERSION;
+    gmk_device_launch_t launch = {
+        .region = (void *)(uintptr_t)p->region,
+        .region_bytes = p->region_bytes,
+        .arena_bytes = p->arena_bytes,
+        .mods = gmk_image_modules,
+        .n_mods = gmk_image_n_modules,
+        .max_workers = p->max_workers,
+        .boot_flags = p->boot_flags,
+    };
+    gmk_hal_nvptx_init((void *)(uintptr_t)p->pages, p->pages_bytes);
+    return gmk_device_run(&launch);
+}
+
+/* The blocks that got no thread leave only when told to: nobody waits for them, so they are told last. */
+void gmk_gpu_run(gmk_gpu_params_t p)
+{
+    if (__nvvm_read_ptx_sreg_ctaid_x() != 0) {
+        gmk_hal_nvptx_serve();
+    } else if (gmk_hal_lane() == 0) {
+        uint64_t code = (uint32_t)run(&p);
+        gmk_hal_nvptx_close();
+        gmk_store64((gmk_a64_t *)(uintptr_t)p.result, GMK_GPU_ENDED | code, GMK_REL, GMK_SYSTEM);
+    }
+}
