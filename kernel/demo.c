@@ -224,7 +224,7 @@ static void share_arena(uint64_t arena)
 
 static int load_modules(void)
 {
-    static gmk_module_t *const modules[] = {&wc_report, &wc_count, &wc_tokenize, &wc_reader};
+    static gmk_module_t *const modules[] = {&wc_report, &wc_trouble, &wc_count, &wc_tokenize, &wc_reader};
     int code = GMK_OK;
 
     for (uint32_t i = 0; i < sizeof(modules) / sizeof(modules[0]) && code == GMK_OK; i++)

@@ -9,7 +9,7 @@ ifeq ($(shell uname -m),x86_64)
 # What may run inside an interrupt uses general registers only; the core and its modules may use SSE2.
 KERNEL_SRCS := $(sort $(wildcard arch/x86_64/*.c hal/gcc/*.c hal/x86_baremetal/*.c drivers/*.c kernel/*.c))
 KERNEL_ASMS := $(sort $(wildcard arch/x86_64/*.S))
-KERNEL_CORE_SRCS := $(CORE_SRCS) $(patsubst %,examples/wordcount/%.c,reader tokenize count report)
+KERNEL_CORE_SRCS := $(CORE_SRCS) $(patsubst %,examples/wordcount/%.c,reader tokenize count trouble report)
 KERNEL_LD := arch/x86_64/kernel.ld
 KSYMS_AWK := arch/x86_64/ksyms.awk
 

@@ -176,7 +176,7 @@ refuses "the input for the trace" 1 'that is the input' "$WC" --trace "$T/kept" 
 cmp "$T/small" "$T/kept" >"$T/why" 2>&1
 result $? "which is as it was"
 refuses "a word longer than the memory bears" 1 'a word is too long' "$WC" --memory 16 "$T/giant"
-refuses "workers that the memory does not bear" 1 'fewer --workers (64 now)' "$WC" --memory 16 --workers 64 "$T/small"
+refuses "workers that the memory does not bear" 1 'fewer --workers (64 now)' "$WC" --memory 16 --workers 64 "$T/long"
 seq 1 1500000 | tr 0-9 a-j >"$T/many"
 refuses "more words than the memory bears" 1 '16 MiB of memory are too few: .* fewer different words' "$WC" --memory 16 "$T/many"
 if [ -c /dev/full ]; then

@@ -305,19 +305,15 @@ static int on_words(gmk_ctx_t *c)
 
 static int init(gmk_ctx_t *c)
 {
-    char name[16];
-    const gmk_chan_cfg_t cfg = {.name = name, .msg_type = WC_COUNT, .slots = WC_WORDS_SLOTS};
     const gmk_sub_cfg_t sub = {.handler = WC_COUNT, .order = GMK_ORDERED};
-    gmk_sub_t ignored;
     int rc = gmk_chan_find(c, "wc.top", &out);
 
     for (uint32_t i = 0; i < wc_config.shards && rc == GMK_OK; i++) {
         gmk_chan_t ch;
         shards[i] = (shard_t){.slots = NULL};
-        wc_words_name(name, i);
-        rc = gmk_chan_open(c, &cfg, &ch);
+        rc = wc_open_words(c, i, &ch);
         if (rc == GMK_OK)
-            rc = gmk_chan_sub(c, ch, &sub, &ignored);
+            rc = gmk_chan_sub(c, ch, &sub, NULL);
     }
     return rc;
 }
@@ -334,12 +330,17 @@ static void fini(gmk_ctx_t *c)
 }
 
 static const gmk_handler_reg_t handlers[] = {{.type = WC_COUNT, .fn = on_words, .name = "wc.count"}};
+static const gmk_chan_decl_t channels[] = {
+    {.name = "wc.top", .direction = GMK_PRODUCES, .msg_type = WC_REPORT, .slots = WC_TOP_SLOTS},
+};
 
 gmk_module_t wc_count = {
     .name = "wc.count",
     .version = 1,
     .handlers = handlers,
     .n_handlers = 1,
+    .channels = channels,
+    .n_channels = 1,
     .init = init,
     .fini = fini,
 };

@@ -299,7 +299,7 @@ static int open_trace(program_t *p)
 
 static int boot(program_t *p)
 {
-    static gmk_module_t *modules[] = {&wc_report, &wc_count, &wc_tokenize, &wc_reader};
+    static gmk_module_t *modules[] = {&wc_report, &wc_trouble, &wc_count, &wc_tokenize, &wc_reader};
     gmk_boot_cfg_t cfg = {.name = "wordcount", .arena_size = p->opt.memory, .n_workers = p->opt.workers};
 
     cfg.flags = GMK_BOOT_NO_WATCHDOG; /* a batch job: sorting many words for long is no stall */

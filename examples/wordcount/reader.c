@@ -177,14 +177,9 @@ static int init(gmk_ctx_t *c)
     reader.filling = reader.ready = NULL;
     reader.chunks = 0;
     reader.ended = false;
-    const gmk_chan_cfg_t cfg = {.name = "wc.chunk", .msg_type = WC_TOKENIZE, .slots = wc_config.chunk_slots};
-    const gmk_sub_cfg_t sub = {.handler = WC_TOKENIZE, .order = GMK_PARALLEL};
-    gmk_sub_t ignored;
     int rc = gmk_metric_register(c->kernel, "wc_bytes_read", GMK_COUNTER, &reader.bytes_read);
     if (rc == GMK_OK)
-        rc = gmk_chan_open(c, &cfg, &reader.out);
-    if (rc == GMK_OK)
-        rc = gmk_chan_sub(c, reader.out, &sub, &ignored);
+        rc = wc_open_chunk(c, &reader.out);
     return rc == GMK_OK ? gmk_emit(c, &first) : rc;
 }
 

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * report.c — merges the shards' lists, which come sorted, and writes the result.
- *
- * It also listens on sys.error and sys.dropped: whatever goes wrong in any module ends the run
- * with its code, instead of leaving it to wait for a message that will not come.
+ * report.c — merges the shards' lists, which come sorted, and writes the result, or ends the run with the
+ * first failure that arrives.
  */
 #include "wc.h"
 
@@ -14,7 +12,6 @@ typedef struct list {
 } list_t;
 
 static struct {
-    gmk_chan_t top;
     list_t lists[WC_MAX_SHARDS];
     uint32_t n_lists;
     bool done;
@@ -131,45 +128,29 @@ static int on_top(gmk_ctx_t *c)
     return GMK_OK;
 }
 
-static int on_trouble(gmk_ctx_t *c)
+static int init(gmk_ctx_t *c)
 {
-    gmk_task_t t = {.type = WC_REPORT, .meta0 = WC_FAILED};
-
-    t.meta1 = (uint64_t)(int64_t)gmk_dead_code(c->task);
-    (void)gmk_chan_emit(c, report.top, &t);
+    (void)c;
+    report.n_lists = 0;
+    report.done = false;
     return GMK_OK;
 }
 
-static int listen_on(gmk_ctx_t *c, const char *name)
-{
-    const gmk_sub_cfg_t sub = {.handler = WC_TROUBLE};
-    gmk_chan_t ch;
-    gmk_sub_t ignored;
-    int rc = gmk_chan_find(c, name, &ch);
-
-    return rc == GMK_OK ? gmk_chan_sub(c, ch, &sub, &ignored) : rc;
-}
-
-static int init(gmk_ctx_t *c)
-{
-    const gmk_chan_cfg_t cfg = {.name = "wc.top", .msg_type = WC_REPORT, .slots = 4 * WC_MAX_SHARDS};
-    const gmk_sub_cfg_t sub = {.handler = WC_REPORT, .order = GMK_ORDERED};
-    gmk_sub_t ignored;
-    int rc = gmk_chan_open(c, &cfg, &report.top);
-
-    report.n_lists = 0;
-    report.done = false;
-    if (rc == GMK_OK)
-        rc = gmk_chan_sub(c, report.top, &sub, &ignored);
-    if (rc == GMK_OK)
-        rc = listen_on(c, "sys.error");
-    return rc == GMK_OK ? listen_on(c, "sys.dropped") : rc;
-}
-
-static const gmk_handler_reg_t handlers[] = {
-    {.type = WC_REPORT, .fn = on_top, .name = "wc.report"},
-    {.type = WC_TROUBLE, .fn = on_trouble, .name = "wc.trouble"},
+static const gmk_handler_reg_t handlers[] = {{.type = WC_REPORT, .fn = on_top, .name = "wc.report"}};
+static const gmk_chan_decl_t channels[] = {
+    {.name = "wc.top",
+     .direction = GMK_CONSUMES,
+     .msg_type = WC_REPORT,
+     .handler = WC_REPORT,
+     .slots = WC_TOP_SLOTS},
 };
 
 gmk_module_t wc_report = {
-    .name = "wc.report", .version = 1, .handlers = handlers, .n_handlers = 2, .init = init};
+    .name = "wc.report",
+    .version = 1,
+    .handlers = handlers,
+    .n_handlers = 1,
+    .channels = channels,
+    .n_channels = 1,
+    .init = init,
+};

@@ -5,28 +5,35 @@
  * Runs in parallel, one chunk a task.  Letters are classified eight bytes at a time into a bit
  * mask of 64, and words are the runs of ones in it, so the loop has a branch per word and not
  * per byte.  Words are counted where they will travel: the entries lie in the payload of the
- * batch, and a small index in scratch memory finds them.  A batch that is full joins the list
- * of what is to be sent and a new one takes its place.
+ * batch, and a small index finds them.  A batch that is full joins the list of what is to be
+ * sent and a new one takes its place.
  *
  * Nothing is emitted before the whole chunk is tokenized.  When a channel is full the task
- * waits with its list in the head of the chunk and goes on there.
+ * waits with its list in the head of the chunk and goes on there.  When memory is short it gives back
+ * what it has and begins again a little later: others may have finished meanwhile.
  */
 #include "wc.h"
 
-#define INDEX_SLOTS 4096u /* a shard; a power of two above WC_BATCH_ENTRIES */
-_Static_assert(INDEX_SLOTS > WC_BATCH_ENTRIES + WC_BATCH_ENTRIES / 4,
-               "a probe always finds a free slot soon");
+#define BATCH_LEAST 4096u  /* bytes, a power of two */
+#define MEMORY_RETRIES 12u /* some 0.4 s in all */
+
+/* A batch of n bytes is indexed by n / 16 slots, a power of two that leaves a third of them free. */
+#define INDEX_SHIFT 4u
+_Static_assert(sizeof(wc_entry_t) * 2 == 3u << INDEX_SHIFT, "a probe finds a free slot soon");
 
 typedef struct tokenizer {
     gmk_ctx_t *ctx;
     wc_chunk_t *chunk;
-    uint16_t *index;                  /* INDEX_SLOTS a shard: entry number + 1, 0 = free */
+    uint16_t *index[WC_MAX_SHARDS]; /* entry number + 1, 0 = free */
+    uint32_t index_mask;            /* slots of an index - 1 */
+    uint32_t batch_entries;
     wc_batch_t *words[WC_MAX_SHARDS]; /* the open batch of each shard */
     wc_batch_t *longs[WC_MAX_SHARDS]; /* the open batch of long words, when there is one */
 } tokenizer_t;
 
 static gmk_chan_t outs[WC_MAX_SHARDS];
-static uint32_t told; /* shards that have got the end; one task at a time sends it */
+static uint32_t told;        /* shards that have got the end; one task at a time sends it */
+static uint32_t batch_bytes; /* a power of two, BATCH_LEAST .. WC_BATCH_BYTES */
 
 /* keep[n] keeps the first n bytes of a little-endian word. */
 static const uint64_t keep[9] = {
@@ -78,11 +85,11 @@ static wc_batch_t *new_batch(tokenizer_t *t, uint32_t shard, uint64_t size)
 /* Opens a batch of entries for the shard and forgets the entries of the one before. */
 static bool open_batch(tokenizer_t *t, uint32_t shard)
 {
-    uint16_t *index = t->index + (uint64_t)shard * INDEX_SLOTS;
+    uint16_t *index = t->index[shard];
 
-    for (uint32_t i = 0; i < INDEX_SLOTS; i++)
+    for (uint32_t i = 0; i <= t->index_mask; i++)
         index[i] = 0;
-    t->words[shard] = new_batch(t, shard, WC_BATCH_BYTES);
+    t->words[shard] = new_batch(t, shard, batch_bytes);
     return t->words[shard] != NULL;
 }
 
@@ -92,7 +99,7 @@ static void add_entry(tokenizer_t *t, uint16_t *slot, uint32_t shard, wc_entry_t
 
     wc_entries(b)[b->n++] = entry;
     *slot = (uint16_t)b->n;
-    if (b->n == WC_BATCH_ENTRIES)
+    if (b->n == t->batch_entries)
         (void)open_batch(t, shard);
 }
 
@@ -103,11 +110,11 @@ static inline void add_short(tokenizer_t *t, const uint8_t *word, uint64_t len)
     uint64_t hi = (load8(word + 8) | EACH(0x20)) & keep[len - first];
     uint64_t hash = wc_hash(lo, hi);
     uint32_t shard = wc_shard(hash), i = (uint32_t)hash;
-    uint16_t *index = t->index + (uint64_t)shard * INDEX_SLOTS;
+    uint16_t *index = t->index[shard];
     wc_entry_t *entries = wc_entries(t->words[shard]);
 
     for (;; i++) {
-        uint16_t *slot = &index[i & (INDEX_SLOTS - 1)];
+        uint16_t *slot = &index[i & t->index_mask];
         if (*slot == 0) {
             add_entry(t, slot, shard, (wc_entry_t){.lo = lo, .hi = hi, .count = 1});
             return;
@@ -136,9 +143,9 @@ static void add_long(tokenizer_t *t, const uint8_t *word, uint64_t len)
     uint32_t shard = wc_shard(hash);
     wc_batch_t *b = t->longs[shard];
 
-    if (!b || sizeof(*b) + b->used + bytes > WC_BATCH_BYTES) {
+    if (!b || sizeof(*b) + b->used + bytes > batch_bytes) {
         uint64_t size = sizeof(*b) + bytes;
-        b = new_batch(t, shard, size > WC_BATCH_BYTES ? size : WC_BATCH_BYTES);
+        b = new_batch(t, shard, size > batch_bytes ? size : batch_bytes);
         t->longs[shard] = b;
         if (!b)
             return;
@@ -189,17 +196,21 @@ static void scan(tokenizer_t *t)
 /* Counts the words of the chunk into batches, at least one a shard. */
 static void tokenize(gmk_ctx_t *c, wc_chunk_t *chunk)
 {
-    tokenizer_t t = {.ctx = c, .chunk = chunk};
+    tokenizer_t t = {.ctx = c, .chunk = chunk, .index_mask = (batch_bytes >> INDEX_SHIFT) - 1};
+    uint16_t *indices = gmk_alloc(c, (uint64_t)wc_config.shards * (t.index_mask + 1) * sizeof(*indices));
 
-    t.index = gmk_bump(c, (uint64_t)wc_config.shards * INDEX_SLOTS * sizeof(uint16_t));
-    if (!t.index)
+    t.batch_entries = (uint32_t)((batch_bytes - sizeof(wc_batch_t)) / sizeof(wc_entry_t));
+    if (!indices)
         chunk->failed = 1;
     /* The list is sent newest first, so the first batch of a shard is its last message. */
-    for (uint32_t s = 0; s < wc_config.shards && !chunk->failed; s++)
+    for (uint32_t s = 0; s < wc_config.shards && !chunk->failed; s++) {
+        t.index[s] = indices + (uint64_t)s * (t.index_mask + 1);
         if (open_batch(&t, s))
             t.words[s]->closes = 1;
+    }
     if (!chunk->failed)
         scan(&t);
+    gmk_free(c, indices);
     chunk->tokenized = 1;
 }
 
@@ -256,16 +267,27 @@ static int send_end(gmk_ctx_t *c, uint64_t chunks)
     return rc;
 }
 
-static int take_chunk(gmk_ctx_t *c, wc_chunk_t *chunk)
+/* Gives back what was counted. */
+static void forget_batches(gmk_ctx_t *c, wc_chunk_t *chunk)
 {
-    if (!chunk->tokenized)
-        tokenize(c, chunk);
-    while (chunk->failed && chunk->unsent) {
+    while (chunk->unsent) {
         wc_batch_t *b = chunk->unsent;
         chunk->unsent = b->next;
         (void)gmk_payload_release(c, b);
     }
-    return chunk->failed ? send_failure(c, GMK_ALLOC_FAIL) : send_batches(c, chunk);
+}
+
+static int take_chunk(gmk_ctx_t *c, wc_chunk_t *chunk)
+{
+    if (!chunk->tokenized)
+        tokenize(c, chunk);
+    if (!chunk->failed)
+        return send_batches(c, chunk);
+    forget_batches(c, chunk);
+    if (c->task->retry_count == MEMORY_RETRIES)
+        return send_failure(c, GMK_ALLOC_FAIL);
+    chunk->failed = chunk->tokenized = 0;
+    return GMK_RETRY;
 }
 
 static int on_chunk(gmk_ctx_t *c)
@@ -282,20 +304,34 @@ static int on_chunk(gmk_ctx_t *c)
     return rc == GMK_CHAN_FULL ? GMK_OK : rc;
 }
 
+/* A batch has room for about twice what falls to a shard of a chunk. */
+static uint32_t choose_batch_bytes(void)
+{
+    uint32_t n = BATCH_LEAST;
+
+    while (n < WC_BATCH_BYTES && n < 2 * (uint64_t)wc_config.chunk_bytes / wc_config.shards)
+        n *= 2;
+    return n;
+}
+
 static int init(gmk_ctx_t *c)
 {
-    char name[16];
+    const gmk_sub_cfg_t sub = {.handler = WC_TOKENIZE, .order = GMK_PARALLEL};
+    gmk_chan_t in;
     int rc = GMK_OK;
 
     told = 0;
-    for (uint32_t s = 0; s < wc_config.shards && rc == GMK_OK; s++) {
-        wc_words_name(name, s);
-        rc = gmk_chan_find(c, name, &outs[s]);
-    }
-    return rc;
+    batch_bytes = choose_batch_bytes();
+    for (uint32_t s = 0; s < wc_config.shards && rc == GMK_OK; s++)
+        rc = wc_open_words(c, s, &outs[s]);
+    if (rc == GMK_OK)
+        rc = wc_open_chunk(c, &in);
+    return rc == GMK_OK ? gmk_chan_sub(c, in, &sub, NULL) : rc;
 }
 
-static const gmk_handler_reg_t handlers[] = {{.type = WC_TOKENIZE, .fn = on_chunk, .name = "wc.tokenize"}};
+static const gmk_handler_reg_t handlers[] = {
+    {.type = WC_TOKENIZE, .fn = on_chunk, .name = "wc.tokenize", .max_retries = MEMORY_RETRIES},
+};
 
 gmk_module_t wc_tokenize = {
     .name = "wc.tokenize",

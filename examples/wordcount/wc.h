@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wc.h — what the four modules of the word counter share: types of messages and their layouts.
+ * wc.h — what the modules of the word counter share: types of messages and their layouts.
  *
  *   reader --wc.chunk--> tokenize --wc.words.S--> count --wc.top--> report
  *              P2P,         parallel     one P2P channel    P2P, ordered
  *            parallel                    a shard, ordered
  *
- * The modules know each other by these channels only.  They include <ggmk.h> and nothing else;
- * what touches the outside world is the wc_io_t that the program supplies before it boots.
+ * The modules know each other by these channels only, and each opens what it uses, so that tokenize and count
+ * may live on another kernel than reader and report: what travels on wc.chunk and wc.top points at nothing.
+ * They include <ggmk.h> and nothing else; what touches the outside world is the wc_io_t that the program
+ * supplies before it boots.
  *
  * A word is a maximal run of ASCII letters, lower-cased.  Words of up to 16 letters travel as
  * two 64-bit keys, zero-padded; longer ones as their bytes.
  *
  * Failures travel in band: a message with WC_FAILED carries a code in meta1 down to report,
- * which ends the run with it.
+ * which ends the run with it.  The module trouble, of which each kernel has one, sends it the dead letters.
  */
 #ifndef WC_H
 #define WC_H
@@ -44,7 +46,10 @@ typedef struct wc_io {
     void *arg;
 } wc_io_t;
 
-/* Set before the boot, constant afterwards. */
+/*
+ * Set before the boot, constant afterwards: by the program, or on a kernel that is booted from an image
+ * by its first module (device.c).
+ */
 typedef struct wc_config {
     wc_io_t io;
     uint32_t shards;      /* power of two, 1 .. WC_MAX_SHARDS */
@@ -57,7 +62,7 @@ typedef struct wc_config {
 extern wc_config_t wc_config;
 
 /* The modules, in the order in which they boot: a consumer before its producers. */
-extern gmk_module_t wc_report, wc_count, wc_tokenize, wc_reader;
+extern gmk_module_t wc_report, wc_trouble, wc_count, wc_tokenize, wc_reader;
 
 /* ---- wc.chunk: reader to tokenize --------------------------------------------------------- */
 
@@ -67,10 +72,10 @@ extern gmk_module_t wc_report, wc_count, wc_tokenize, wc_reader;
  * were; it has no payload.
  */
 typedef struct wc_chunk {
-    struct wc_batch *unsent; /* tokenize's: batches whose channel was full */
+    struct wc_batch *unsent; /* tokenize's, and NULL when it arrives: batches whose channel was full */
     uint64_t len;
-    uint32_t tokenized; /* tokenize's: the text is done, the batches are being sent */
-    uint32_t failed;    /* tokenize's: an allocation failed */
+    uint32_t tokenized; /* tokenize's, likewise 0: the text is done, the batches are being sent */
+    uint32_t failed;    /* tokenize's, likewise 0: an allocation failed */
     uint8_t reserved[40];
 } wc_chunk_t;
 
@@ -111,15 +116,14 @@ typedef struct wc_batch {
     uint64_t used; /* bytes of long words */
 } wc_batch_t;
 
-#define WC_WORDS_SLOTS 32u /* batches in flight, a shard */
-#define WC_BATCH_BYTES 65536u
-#define WC_BATCH_ENTRIES ((uint32_t)((WC_BATCH_BYTES - sizeof(wc_batch_t)) / sizeof(wc_entry_t)))
+#define WC_WORDS_SLOTS 32u    /* batches in flight, a shard */
+#define WC_BATCH_BYTES 65536u /* of the largest, but for one long word; those of small chunks are smaller */
 
 static inline wc_entry_t *wc_entries(wc_batch_t *b) { return (wc_entry_t *)(b + 1); }
 static inline uint8_t *wc_longs(wc_batch_t *b) { return (uint8_t *)(b + 1); }
 static inline uint64_t wc_long_bytes(uint64_t len) { return sizeof(wc_long_t) + ((len + 7) & ~(uint64_t)7); }
 
-/* ---- wc.top: count to report -------------------------------------------------------------- */
+/* ---- wc.top: count and trouble to report --------------------------------------------------- */
 
 /*
  * meta0 is WC_DATA or WC_FAILED (meta1 = code), one message a shard.  meta1 of DATA is the number
@@ -134,6 +138,8 @@ static inline uint64_t wc_record_bytes(uint64_t len)
 {
     return sizeof(wc_record_t) + ((len + 7) & ~(uint64_t)7);
 }
+
+#define WC_TOP_SLOTS (4 * WC_MAX_SHARDS)
 
 /* ---- shared little things ----------------------------------------------------------------- */
 
@@ -166,13 +172,30 @@ static inline bool wc_word_before(const uint8_t *a, uint64_t a_len, const uint8_
     return a_len < b_len;
 }
 
-/* Writes "wc.words.SS". */
-static inline void wc_words_name(char name[16], uint32_t shard)
+/* Opens a channel, or finds it where the other end has opened it already. */
+static inline int wc_open(gmk_ctx_t *c, const gmk_chan_cfg_t *cfg, gmk_chan_t *out)
 {
-    wc_copy(name, "wc.words.", 9);
-    name[9] = (char)('0' + shard / 10);
-    name[10] = (char)('0' + shard % 10);
-    name[11] = 0;
+    int rc = gmk_chan_find(c, cfg->name, out);
+
+    return rc == GMK_ERR_NOTFOUND ? gmk_chan_open(c, cfg, out) : rc;
+}
+
+static inline int wc_open_chunk(gmk_ctx_t *c, gmk_chan_t *out)
+{
+    const gmk_chan_cfg_t cfg = {.name = "wc.chunk", .msg_type = WC_TOKENIZE, .slots = wc_config.chunk_slots};
+
+    return wc_open(c, &cfg, out);
+}
+
+/* The channel of a shard, wc.words.SS. */
+static inline int wc_open_words(gmk_ctx_t *c, uint32_t shard, gmk_chan_t *out)
+{
+    const char digits[] = {(char)('0' + shard / 10), (char)('0' + shard % 10), 0};
+    char name[16] = "wc.words.";
+    const gmk_chan_cfg_t cfg = {.name = name, .msg_type = WC_COUNT, .slots = WC_WORDS_SLOTS};
+
+    wc_copy(name + 9, digits, sizeof(digits));
+    return wc_open(c, &cfg, out);
 }
 
 #endif
