@@ -26,8 +26,8 @@ typedef struct gmk_host_hello {
 enum gmk_host_report_kind {
     GMK_HOST_DEVICE = 1, /* device and text (its name): the kernel is being booted on it */
     GMK_HOST_FAILED,     /* text: why no kernel could be started.  The process ends */
-    GMK_HOST_FAULT,      /* text: the device faulted, or the driver failed, under a running kernel.  It ends */
-    GMK_HOST_STOPPED     /* code: what the kernel's life ended with.  It ends */
+    GMK_HOST_FAULT,  /* text: the device faulted, or the driver failed, under a running kernel.  It ends */
+    GMK_HOST_STOPPED /* code: what the kernel's life ended with.  It ends */
 };
 
 typedef struct gmk_host_report {
@@ -38,6 +38,11 @@ typedef struct gmk_host_report {
 } gmk_host_report_t;
 
 /* How the process ends. */
-enum { GMK_HOST_EXIT_OK = 0, GMK_HOST_EXIT_TROUBLE = 1, GMK_HOST_EXIT_USAGE = 2, GMK_HOST_EXIT_NO_DEVICE = 3 };
+enum {
+    GMK_HOST_EXIT_OK = 0,
+    GMK_HOST_EXIT_TROUBLE = 1,
+    GMK_HOST_EXIT_USAGE = 2,
+    GMK_HOST_EXIT_NO_DEVICE = 3
+};
 
 #endif
