@@ -145,6 +145,9 @@ static gmk_channel_t *channel_new(gmk_core_t *k, const gmk_chan_cfg_t *cfg, uint
     return c;
 }
 
+/* Whoever mirrors the channels (a bridge) looks at them again. */
+static void note_change(gmk_core_t *k) { (void)gmk_add64(&k->chans->changes, 1, GMK_ACQ_REL, GMK_KERNEL); }
+
 int gmk_channel_open(gmk_front_t *f, const gmk_chan_cfg_t *cfg, bool sys, uint32_t *handle)
 {
     gmk_core_t *k = f->core;
@@ -167,6 +170,7 @@ int gmk_channel_open(gmk_front_t *f, const gmk_chan_cfg_t *cfg, bool sys, uint32
     cs->used[index] = 1;
     *handle = c->handle;
     gmk_store64(&cs->slot[index], (uint64_t)(uintptr_t)c, GMK_REL, GMK_KERNEL);
+    note_change(k);
     return GMK_OK;
 }
 
@@ -235,14 +239,24 @@ static void mailbox_free(gmk_core_t *k, gmk_mailbox_t *m)
 static void aim_inlet(gmk_mailbox_t *m)
 {
     gmk_store32(&m->in->type, m->handler, GMK_RLX, GMK_KERNEL);
+    gmk_store64(&m->in->port, gmk_load64(&m->port, GMK_RLX, GMK_KERNEL), GMK_RLX, GMK_KERNEL);
     gmk_store32(&m->in->pinned, m->pinned, GMK_REL, GMK_KERNEL);
+}
+
+/* Its place among the subscriptions, and what its deliveries carry: an outlet's, where they come from. */
+static void mailbox_place(gmk_channel_t *c, gmk_mailbox_t *m, uint32_t index)
+{
+    m->index = index;
+    m->delivery = gmk_delivery_of(c->handle, index);
+    bool outlet = gmk_load64(&m->port, GMK_RLX, GMK_KERNEL) != 0;
+    m->keep = outlet ? UINT64_MAX : ~(uint64_t)UINT32_MAX;
+    m->label = outlet ? 0 : m->delivery;
 }
 
 static int mailbox_setup(gmk_core_t *k, gmk_channel_t *c, gmk_mailbox_t *m, const gmk_sub_cfg_t *cfg,
                          uint32_t index)
 {
-    m->index = index;
-    m->delivery = gmk_delivery_of(c->handle, index);
+    mailbox_place(c, m, index);
     m->handler = cfg->handler;
     m->order = cfg->order;
     m->pinned = cfg->pinned != 0 ? cfg->worker + 1 : 0;
@@ -340,19 +354,11 @@ static void abandon(gmk_front_t *f, gmk_mailbox_t *m)
     wake_reaper(f);
 }
 
-int gmk_channel_sub(gmk_front_t *f, gmk_channel_t *c, const gmk_sub_cfg_t *cfg, uint64_t *sub)
+/* The part of a subscription that a handler's and an outlet's share; port is NULL for a handler's. */
+static int join(gmk_front_t *f, gmk_channel_t *c, const gmk_sub_cfg_t *cfg, gmk_front_t *port, uint64_t *sub)
 {
     gmk_core_t *k = f->core;
     uint32_t index = 0;
-    if (gmk_load32(&c->closing, GMK_ACQ, GMK_KERNEL) != 0)
-        return GMK_CHAN_CLOSED;
-    if (cfg->handler == 0 || cfg->handler >= k->n_types || cfg->order > GMK_PARALLEL ||
-        (cfg->pinned != 0 && cfg->worker >= k->n_workers))
-        return GMK_ERR_RANGE;
-    if (cfg->pinned != 0 && cfg->order == GMK_PARALLEL)
-        return GMK_ERR_INVAL;
-    if (gmk_load64(&k->types[cfg->handler].fn, GMK_ACQ, GMK_KERNEL) == 0)
-        return GMK_ERR_NOTFOUND;
     if (c->mode == GMK_P2P && is_bound(c))
         return GMK_CHAN_ALREADY_BOUND;
     while (index < GMK_MAX_SUBS && gmk_sub_at(c, index) != NULL)
@@ -362,6 +368,7 @@ int gmk_channel_sub(gmk_front_t *f, gmk_channel_t *c, const gmk_sub_cfg_t *cfg, 
     gmk_mailbox_t *m = mailbox_new(k, c);
     if (m == NULL)
         return GMK_ALLOC_FAIL;
+    gmk_store64(&m->port, (uint64_t)(uintptr_t)port, GMK_RLX, GMK_KERNEL);
     gmk_store32(&m->held, 1, GMK_RLX, GMK_KERNEL);
     int rc = mailbox_setup(k, c, m, cfg, index);
     if (rc < 0) {
@@ -377,7 +384,43 @@ int gmk_channel_sub(gmk_front_t *f, gmk_channel_t *c, const gmk_sub_cfg_t *cfg, 
     gmk_store32(&m->held, 0, GMK_REL, GMK_KERNEL);
     gmk_inlet_kick(f, &c->in);
     *sub = (uint64_t)m->delivery | (m->generation & UINT32_MAX) << 32;
+    note_change(k);
     return GMK_OK;
+}
+
+int gmk_channel_sub(gmk_front_t *f, gmk_channel_t *c, const gmk_sub_cfg_t *cfg, uint64_t *sub)
+{
+    gmk_core_t *k = f->core;
+    if (gmk_load32(&c->closing, GMK_ACQ, GMK_KERNEL) != 0)
+        return GMK_CHAN_CLOSED;
+    if (cfg->handler == 0 || cfg->handler >= k->n_types || cfg->order > GMK_PARALLEL ||
+        (cfg->pinned != 0 && cfg->worker >= k->n_workers))
+        return GMK_ERR_RANGE;
+    if (cfg->pinned != 0 && cfg->order == GMK_PARALLEL)
+        return GMK_ERR_INVAL;
+    if (gmk_load64(&k->types[cfg->handler].fn, GMK_ACQ, GMK_KERNEL) == 0)
+        return GMK_ERR_NOTFOUND;
+    return join(f, c, cfg, NULL, sub);
+}
+
+int gmk_channel_outlet(gmk_front_t *f, gmk_channel_t *c, uint64_t *sub)
+{
+    const gmk_sub_cfg_t cfg = {.order = GMK_ORDERED};
+    if (gmk_load32(&c->closing, GMK_ACQ, GMK_KERNEL) != 0)
+        return GMK_CHAN_CLOSED;
+    return join(f, c, &cfg, f, sub);
+}
+
+void gmk_channel_hold(gmk_front_t *f, gmk_channel_t *c, bool hold)
+{
+    uint64_t w = gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL), next;
+    if (gmk_load32(&c->closing, GMK_ACQ, GMK_KERNEL) != 0)
+        return;
+    do {
+        next = gmk_w_changed(w, 0);
+        next = hold ? next | GMK_W_CLOSED : next & ~(uint64_t)GMK_W_CLOSED;
+    } while (!gmk_cas64(&c->in.word, &w, next, GMK_ACQ_REL, GMK_KERNEL));
+    gmk_waiter_wake(f, c);
 }
 
 /* ---- unsubscribe and close ---------------------------------------------------------------- */
@@ -405,6 +448,7 @@ void gmk_channel_unsub(gmk_front_t *f, gmk_mailbox_t *m, int reason)
     if (c->mode == GMK_P2P)
         gmk_store64(&c->base, gmk_w_ticket(w), GMK_REL, GMK_KERNEL);
     mailbox_leaves(f, m, gmk_w_ticket(w), reason);
+    note_change(f->core);
 }
 
 /* Messages that wait for a P2P subscriber that will not come are drained by the sink. */
@@ -417,8 +461,7 @@ static void attach_sink(gmk_front_t *f, gmk_channel_t *c, uint64_t end, int reas
         return;
     while (index < GMK_MAX_SUBS - 1 && gmk_sub_at(c, index) != NULL)
         index++;
-    m->index = index;
-    m->delivery = gmk_delivery_of(c->handle, index);
+    mailbox_place(c, m, index);
     inlet_init(&m->own, m->delivery);
     c->sink = NULL; /* reaped like any mailbox */
     gmk_store64(&m->leave, end, GMK_RLX, GMK_KERNEL);
@@ -448,6 +491,7 @@ void gmk_channel_close(gmk_front_t *f, gmk_channel_t *c, int reason)
     cs->dying = c;
     gmk_waiter_wake(f, c);
     wake_reaper(f);
+    note_change(f->core);
 }
 
 /* ---- reaping ------------------------------------------------------------------------------ */
@@ -593,6 +637,7 @@ static void drop_mailbox(gmk_front_t *f, gmk_mailbox_t *m)
         enum gmk_take got = gmk_mailbox_take(m, &end, &t, &stamp);
         if (got != GMK_TAKE_MESSAGE && got != GMK_TAKE_DEAD)
             return;
+        t.channel = m->delivery;
         gmk_drop(f, &t, GMK_DROP_HALTED);
         gmk_mailbox_done(m, 1);
     }

@@ -99,6 +99,7 @@ typedef struct gmk_inlet {
     uint32_t delivery;           /* what its activation records carry in task.channel */
     gmk_a32_t type;              /* handler type, for grouping; 0 = distributor */
     gmk_a32_t pinned;            /* 1 + worker index, 0 = any */
+    gmk_a64_t port;              /* gmk_front_t * of the port that takes its messages (outlet.h), 0 = workers do */
     gmk_node_t nodes[GMK_PRIOS]; /* for records that find a ring full, and for inboxes */
 } gmk_inlet_t;
 
@@ -113,6 +114,9 @@ typedef struct gmk_mailbox {
     uint64_t mask;
     uint32_t index;    /* in chan->subs */
     uint32_t delivery; /* task.channel of its deliveries */
+    uint64_t keep, label; /* of word 1 of a message: what is kept, and what is added: `delivery` */
+    gmk_a64_t port;       /* an outlet: the gmk_front_t * of its port; else 0 */
+    uint32_t running;     /* outlet: its port is the runner */
     uint32_t handler;
     uint32_t order;     /* GMK_ORDERED, GMK_PARALLEL */
     uint32_t pinned;    /* 1 + worker index, 0 = any */
@@ -198,6 +202,7 @@ typedef struct gmk_chans {
     uint32_t used[GMK_MAX_CHANNELS];  /* taken, even while closing; control lock */
     uint64_t sub_gen;                 /* control lock */
     gmk_deadbox_t dead[2];            /* sys.dropped, sys.error */
+    gmk_a64_t changes;                /* grows when a channel or a subscription begins or ends */
     gmk_channel_t *dying;             /* control lock, as the next three */
     gmk_mailbox_t *leaving;
     gmk_node_t reaper; /* the timer that runs gmk_chan_reap */
@@ -273,6 +278,11 @@ static inline void gmk_mailbox_done(gmk_mailbox_t *m, uint32_t n)
         gmk_store64(&m->done, gmk_load64(&m->done, GMK_RLX, GMK_KERNEL) + n * GMK_TICKET, GMK_REL,
                     GMK_KERNEL);
 }
+/*
+ * On a P2P channel a mailbox that leaves is at its end before the channel is: the reaper unlinks it and
+ * starts whoever is next.  True: the mailbox is at its end, `cursor`, and its runner has given up.
+ */
+bool gmk_mailbox_leave_to_next(gmk_front_t *f, gmk_mailbox_t *m, uint64_t cursor);
 /* Claims the oldest queued message away from its runner; false when there is none to take. */
 bool gmk_mailbox_shed_oldest(gmk_front_t *f, gmk_mailbox_t *m);
 /*
@@ -301,6 +311,9 @@ gmk_node_t *gmk_waiter_take(gmk_channel_t *c); /* halt: any of them, NULL = none
 uint32_t gmk_waiter_report_cycles(gmk_core_t *k);
 
 /* ---- dead letters (dead.c) ---------------------------------------------------------------- */
+
+/* Is it why a delivery was dropped, rather than why it failed? */
+static inline bool gmk_is_drop(int code) { return code <= GMK_DROP_SHED && code > GMK_FAIL_BASE; }
 
 /*
  * Reports `count` deliveries like t that ended with this code.  Takes over t's payload reference.
@@ -333,6 +346,10 @@ int gmk_channel_find(gmk_core_t *k, const char *name, uint32_t *handle);
 int gmk_channel_sub(gmk_front_t *f, gmk_channel_t *c, const gmk_sub_cfg_t *cfg, uint64_t *sub);
 void gmk_channel_unsub(gmk_front_t *f, gmk_mailbox_t *m, int reason);
 void gmk_channel_close(gmk_front_t *f, gmk_channel_t *c, int reason);
+/* A mailbox whose messages the port f takes (outlet.h).  P2P: CHAN_ALREADY_BOUND.  CLOSED, LIMIT, ALLOC_FAIL. */
+int gmk_channel_outlet(gmk_front_t *f, gmk_channel_t *c, uint64_t *sub);
+/* While a channel is held, emits answer CHAN_CLOSED, and who waits for credits goes on; what is queued stays. */
+void gmk_channel_hold(gmk_front_t *f, gmk_channel_t *c, bool hold);
 /* Moves leaving mailboxes and closing channels on; true while some are left. */
 bool gmk_chan_reap(gmk_front_t *f);
 /* All at once, without workers: the halt. */

@@ -35,7 +35,9 @@
 
 #define GMK_KERNEL_MAGIC 0x474d4b2d6b726e31u /* "GMK-krn1" */
 #define GMK_PRIOS 4u
-#define GMK_BATCH_MAX 64u
+/* A batch has room for a task for each lane; places in it fit a byte. */
+#define GMK_BATCH_MAX (GMK_HAL_MAX_LANES > 64u ? GMK_HAL_MAX_LANES : 64u)
+_Static_assert(GMK_HAL_MAX_LANES <= 256u, "gmk_worker_t.order holds bytes");
 #define GMK_PORTS_MAX 64u
 #define GMK_SPARES_MAX 16u
 
@@ -170,6 +172,9 @@ extern const gmk_task_t gmk_no_task;
 struct gmk_core;
 struct gmk_worker;
 
+/* A port of a module's own thread does not hold up the halt: its fini ends it. */
+enum gmk_port_use { GMK_PORT_FREE, GMK_PORT_ATTACHED, GMK_PORT_OF_MODULE };
+
 typedef struct gmk_front {
     _Alignas(GMK_CACHE_LINE) struct gmk_core *core;
     struct gmk_worker *worker; /* NULL for a port and for `outside` */
@@ -178,6 +183,7 @@ typedef struct gmk_front {
     gmk_a64_t credits;     /* worker scope: task credits at hand */
     uint32_t index;        /* of this front: its shard */
     uint32_t shared;       /* 1 for `outside`: several threads use it at once, it has no caches */
+    uint32_t origin;       /* what messages emitted here are marked with: a bridge's number, 0 = this kernel's own */
     gmk_a32_t depth;       /* > 0 while inside the core: a fault is then fatal */
     gmk_a32_t sample_left; /* enqueues until the next one is stamped */
 
@@ -189,7 +195,7 @@ typedef struct gmk_front {
     gmk_ctx_t ctx; /* a port's; a worker has one per lane */
 
     _Alignas(GMK_CACHE_LINE) gmk_a64_t quiet; /* grace: see grace.h */
-    gmk_a32_t in_use;                         /* ports: attached */
+    gmk_a32_t in_use;                         /* ports: enum gmk_port_use */
     gmk_hal_park_t park;                      /* ports: emit_wait, wait_closed */
 } gmk_front_t;
 
@@ -346,6 +352,7 @@ typedef struct gmk_core {
 
     gmk_a32_t trace_mask; /* lowest level in force anywhere: 0 lets tasks skip all tracing */
     gmk_a32_t trace_one_in;
+    gmk_a32_t bridges;    /* bit per bridge number - 1 in use */
     gmk_a32_t rescues;    /* replaced workers so far; logical index -> place is in worker_of */
     gmk_a32_t *worker_of; /* [n_workers]: place of the worker that serves this index */
 

@@ -8,8 +8,6 @@
  */
 #include "channel.h"
 
-static bool is_drop(int code) { return code <= GMK_DROP_SHED && code > GMK_FAIL_BASE; }
-
 static uint64_t meta0_of(int code, uint64_t count)
 {
     return (uint64_t)(uint32_t)code | (count > UINT32_MAX ? UINT32_MAX : count) << 32;
@@ -108,7 +106,7 @@ static void keep(gmk_front_t *f, uint32_t which, const gmk_task_t *r)
 void gmk_dead_letter(gmk_front_t *f, const gmk_task_t *t, int code, uint32_t count)
 {
     gmk_core_t *k = f->core;
-    uint32_t which = is_drop(code) ? GMK_CHAN_SYS_DROPPED : GMK_CHAN_SYS_ERROR;
+    uint32_t which = gmk_is_drop(code) ? GMK_CHAN_SYS_DROPPED : GMK_CHAN_SYS_ERROR;
     gmk_task_t r = record_of(t, code, count);
     if (from_sys(k, t)) {
         gmk_task_payload_done(f, t);

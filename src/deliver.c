@@ -11,8 +11,9 @@ static void hand_out(gmk_lane_t *l, const gmk_task_t *t)
     gmk_enqueue_core(l->ctx.front, t, 1, GMK_ENQ_YIELD | GMK_ENQ_NO_WAKE, NULL);
 }
 
-static void drop_message(gmk_lane_t *l, gmk_mailbox_t *m, const gmk_task_t *t)
+static void drop_message(gmk_lane_t *l, gmk_mailbox_t *m, gmk_task_t *t)
 {
+    t->channel = m->delivery; /* what was an outlet's carries its origin there */
     gmk_drop(l->ctx.front, t, -(int)gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL));
     gmk_mailbox_done(m, 1);
 }
@@ -76,34 +77,17 @@ static enum after run_messages(gmk_lane_t *l, gmk_mailbox_t *m, uint64_t *end)
     return AFTER_MORE;
 }
 
-/*
- * On a P2P channel a mailbox that leaves is at its end before the channel is: the reaper unlinks it and
- * starts whoever is next.  If it has done so already, its kick met a runner.
- */
-static bool leave_to_next(gmk_front_t *f, gmk_mailbox_t *m, uint64_t cursor)
-{
-    gmk_channel_t *c = m->chan;
-    uint32_t leaving = gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL);
-    if (c->mode != GMK_P2P || leaving == 0 || leaving == GMK_LEAVES_SOON ||
-        gmk_load64(&m->leave, GMK_RLX, GMK_KERNEL) != cursor)
-        return false;
-    gmk_inlet_stop(m->in);
-    if (gmk_load64(&c->p2p, GMK_ACQ, GMK_KERNEL) != (uint64_t)(uintptr_t)m)
-        gmk_inlet_kick(f, m->in);
-    return true;
-}
-
 static void run_mailbox(gmk_lane_t *l, gmk_mailbox_t *m)
 {
     gmk_front_t *f = l->ctx.front;
     gmk_channel_t *c = m->chan;
-    if (GMK_UNLIKELY(m->pinned != 0 && m->pinned - 1 != gmk_lane_worker(l)->index)) {
-        gmk_inlet_requeue(f, m->in); /* the record is older than the pin, or was rescued from its worker */
+    if (GMK_UNLIKELY((m->pinned != 0 && m->pinned - 1 != gmk_lane_worker(l)->index) || gmk_load64(&m->port, GMK_ACQ, GMK_KERNEL) != 0)) {
+        gmk_inlet_requeue(f, m->in); /* the record is older than the pin or the port, or was rescued */
         return;
     }
     uint64_t end = gmk_load64(&m->cursor, GMK_ACQ, GMK_KERNEL);
     enum after after = run_messages(l, m, &end);
-    if (after == AFTER_EMPTY && !gmk_inlet_rest(m->in, end) && !leave_to_next(f, m, end))
+    if (after == AFTER_EMPTY && !gmk_inlet_rest(m->in, end) && !gmk_mailbox_leave_to_next(f, m, end))
         after = AFTER_MORE;
     if (after == AFTER_MORE)
         gmk_inlet_requeue(f, m->in);

@@ -292,7 +292,7 @@ static gmk_det_item_t **vector(gmk_front_t *f, uint64_t n)
 static gmk_mailbox_t *hearer(gmk_channel_t *c, uint32_t place)
 {
     gmk_mailbox_t *m = gmk_sub_at(c, place);
-    return m != NULL && gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) == 0 ? m : NULL;
+    return m != NULL && gmk_load64(&m->port, GMK_RLX, GMK_KERNEL) == 0 && gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) == 0 ? m : NULL;
 }
 
 /* A message as this subscriber gets it, accepted.  Each has a payload reference, the first the message's. */

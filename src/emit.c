@@ -9,13 +9,13 @@
 
 /* The message as it will be delivered, but for what depends on the subscriber. */
 static inline void msg_store(gmk_msg_t *m, const gmk_channel_t *c, const gmk_task_t *t, uint64_t ticket,
-                             uint64_t stamp)
+                             uint32_t origin, uint64_t stamp)
 {
     uint64_t w0 = gmk_task_word(t, 0) & GMK_TASK_GIVEN_0;
     if ((uint32_t)w0 == 0)
         w0 |= c->msg_type;
     gmk_store64(&m->task[0], w0, GMK_RLX, GMK_KERNEL);
-    gmk_store64(&m->task[1], (uint64_t)gmk_ticket_number(ticket) << 32, GMK_RLX, GMK_KERNEL);
+    gmk_store64(&m->task[1], (uint64_t)gmk_ticket_number(ticket) << 32 | origin, GMK_RLX, GMK_KERNEL);
     gmk_store64(&m->task[2], gmk_task_word(t, 2), GMK_RLX, GMK_KERNEL);
     gmk_store64(&m->task[3], gmk_task_word(t, 3) & GMK_TASK_GIVEN_3, GMK_RLX, GMK_KERNEL);
     gmk_store64(&m->task[4], gmk_task_word(t, 4), GMK_RLX, GMK_KERNEL);
@@ -142,7 +142,7 @@ static inline void publish(gmk_front_t *f, const gmk_channel_t *c, const gmk_tas
         gmk_msg_t *slot = &log[(ticket / GMK_TICKET) & mask];
         if (GMK_UNLIKELY(replay))
             release_overwritten(f, c, slot, ticket);
-        msg_store(slot, c, &t[i], ticket, stamp);
+        msg_store(slot, c, &t[i], ticket, f->origin, stamp);
         gmk_store64(&slot->seq, ticket + GMK_TICKET, GMK_REL, GMK_KERNEL);
     }
 }

@@ -227,7 +227,7 @@ static void release(gmk_kernel_t *kernel)
 static bool ports_attached(gmk_core_t *k)
 {
     for (uint32_t i = 0; i < k->n_ports - GMK_PORTS_OWN; i++)
-        if (gmk_load32(&k->ports[i].in_use, GMK_ACQ, GMK_KERNEL) != 0)
+        if (gmk_load32(&k->ports[i].in_use, GMK_ACQ, GMK_KERNEL) == GMK_PORT_ATTACHED)
             return true;
     return false;
 }

@@ -6,6 +6,11 @@ void gmk_inlet_token(gmk_front_t *f, gmk_inlet_t *in, uint32_t prio)
 {
     gmk_node_t *node = &in->nodes[prio];
     uint32_t pinned = gmk_load32(&in->pinned, GMK_ACQ, GMK_KERNEL);
+    gmk_front_t *port = (gmk_front_t *)(uintptr_t)gmk_load64(&in->port, GMK_ACQ, GMK_KERNEL);
+    if (GMK_UNLIKELY(port != NULL)) {
+        gmk_hal_park_wake(&port->park);
+        return;
+    }
     gmk_task_t record = {.type = gmk_load32(&in->type, GMK_RLX, GMK_KERNEL),
                          .flags = (uint16_t)(prio | GMK_TASK_CHANNEL_MSG | GMK_TASK_INTERNAL),
                          .channel = in->delivery,

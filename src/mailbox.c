@@ -9,7 +9,7 @@ static inline void load_delivery(const gmk_mailbox_t *m, const gmk_msg_t *msg, g
     uint64_t w1 = gmk_load64(&msg->task[1], GMK_RLX, GMK_KERNEL);
     w0 = (w0 & ~(uint64_t)UINT32_MAX) | (uint64_t)GMK_TASK_CHANNEL_MSG << 32 | m->handler;
     gmk_task_set_word(t, 0, w0);
-    gmk_task_set_word(t, 1, (w1 & ~(uint64_t)UINT32_MAX) | m->delivery);
+    gmk_task_set_word(t, 1, (w1 & m->keep) | m->label);
     gmk_task_set_word(t, 2, gmk_load64(&msg->task[2], GMK_RLX, GMK_KERNEL));
     gmk_task_set_word(t, 3, gmk_load64(&msg->task[3], GMK_RLX, GMK_KERNEL));
     gmk_task_set_word(t, 4, gmk_load64(&msg->task[4], GMK_RLX, GMK_KERNEL));
@@ -61,6 +61,19 @@ enum gmk_take gmk_mailbox_take(gmk_mailbox_t *m, uint64_t *end, gmk_task_t *out,
     }
 }
 
+bool gmk_mailbox_leave_to_next(gmk_front_t *f, gmk_mailbox_t *m, uint64_t cursor)
+{
+    gmk_channel_t *c = m->chan;
+    uint32_t leaving = gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL);
+    if (c->mode != GMK_P2P || leaving == 0 || leaving == GMK_LEAVES_SOON ||
+        gmk_load64(&m->leave, GMK_RLX, GMK_KERNEL) != cursor)
+        return false;
+    gmk_inlet_stop(m->in);
+    if (gmk_load64(&c->p2p, GMK_ACQ, GMK_KERNEL) != (uint64_t)(uintptr_t)m)
+        gmk_inlet_kick(f, m->in); /* the reaper has unlinked it already, and its kick met a runner */
+    return true;
+}
+
 bool gmk_mailbox_shed_oldest(gmk_front_t *f, gmk_mailbox_t *m)
 {
     gmk_task_t t;
@@ -70,6 +83,7 @@ bool gmk_mailbox_shed_oldest(gmk_front_t *f, gmk_mailbox_t *m)
     enum gmk_take got = gmk_mailbox_take(m, &end, &t, &stamp);
     if (got != GMK_TAKE_MESSAGE && got != GMK_TAKE_DEAD)
         return false;
+    t.channel = m->delivery; /* an outlet's messages carry their origin there */
     gmk_drop(f, &t, GMK_DROP_SHED);
     gmk_mailbox_done(m, 1);
     return true;

@@ -5,8 +5,8 @@
 static gmk_front_t *take_port(gmk_core_t *k)
 {
     for (uint32_t i = 0; i < k->n_ports - GMK_PORTS_OWN; i++) {
-        uint32_t unused = 0;
-        if (gmk_cas32(&k->ports[i].in_use, &unused, 1, GMK_ACQ_REL, GMK_KERNEL))
+        uint32_t unused = GMK_PORT_FREE;
+        if (gmk_cas32(&k->ports[i].in_use, &unused, GMK_PORT_ATTACHED, GMK_ACQ_REL, GMK_KERNEL))
             return &k->ports[i];
     }
     return NULL;
@@ -22,7 +22,7 @@ static int attach(gmk_core_t *k, gmk_front_t **out)
         return GMK_ERR_LIMIT;
     gmk_fence(GMK_SEQ, GMK_KERNEL);
     if (gmk_load32(&k->state, GMK_ACQ, GMK_KERNEL) != GMK_CORE_UP) {
-        gmk_store32(&f->in_use, 0, GMK_REL, GMK_KERNEL);
+        gmk_store32(&f->in_use, GMK_PORT_FREE, GMK_REL, GMK_KERNEL);
         return GMK_ERR_STATE;
     }
     *out = f;
@@ -52,7 +52,7 @@ void gmk_detach(gmk_port_t *port)
     gmk_credit_flush(f);
     gmk_slab_cache_flush(&f->core->nodes, &f->nodes);
     gmk_heap_cache_flush(&f->core->heap, &f->heap);
-    gmk_store32(&f->in_use, 0, GMK_REL, GMK_KERNEL);
+    gmk_store32(&f->in_use, GMK_PORT_FREE, GMK_REL, GMK_KERNEL);
     port->front = NULL;
     port->kernel = NULL;
 }

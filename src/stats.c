@@ -39,7 +39,7 @@ static void figures(gmk_core_t *k, gmk_stats_t *out)
     for (uint32_t i = 0; i < k->n_all; i++)
         out->zombies += gmk_load32(&k->workers[i].state, GMK_ACQ, GMK_KERNEL) == GMK_WORKER_ZOMBIE;
     for (uint32_t i = 0; i < k->n_ports - GMK_PORTS_OWN; i++)
-        out->ports += gmk_load32(&k->ports[i].in_use, GMK_ACQ, GMK_KERNEL);
+        out->ports += gmk_load32(&k->ports[i].in_use, GMK_ACQ, GMK_KERNEL) != GMK_PORT_FREE;
 }
 
 int gmk_stats(gmk_kernel_t *kernel, gmk_stats_t *out)

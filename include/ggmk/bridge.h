@@ -72,6 +72,10 @@ enum gmk_bridge_state {
     GMK_BRIDGE_FAILED = 4   /* declarations disagree, or the peer broke the rules: gmk_bridge_stats says why */
 };
 
+/* Made by a module's init and destroyed by its fini: its port does not hold up the halt. */
+enum { GMK_BRIDGE_OF_MODULE = 1 << 0 };
+
+/* Zero means default in every field. */
 typedef struct gmk_bridge_cfg {
     uint32_t batch;    /* messages per publication, 1 .. 64; default 64 */
     uint64_t flush_ns; /* a busy bridge gathers for so long, <= 1 s; default 10 us; 1 = never */
@@ -81,6 +85,7 @@ typedef struct gmk_bridge_cfg {
     void (*wake)(void *arg); /* called by the pump when the peer sleeps and there is something for it; default none */
     void *wake_arg;
     uint32_t window; /* messages under way on one channel, power of two 16 .. 4096; default 256 */
+    uint32_t flags;  /* GMK_BRIDGE_* */
 } gmk_bridge_cfg_t;
 
 /*
@@ -117,7 +122,7 @@ void gmk_bridge_destroy(gmk_bridge_t *b);
 
 /* Asks the kernel on the other side to stop (side 0 only asks; side 1 obeys, see gmk_bridge_asked).  STATE (DOWN). */
 int gmk_bridge_ask_stop(gmk_bridge_t *b);
-bool gmk_bridge_asked(const gmk_bridge_t *b); /* the peer has asked this kernel to stop */
+bool gmk_bridge_asked(gmk_bridge_t *b); /* the peer has asked this kernel to stop */
 
 /* The pump sleeps: make it look now.  What the peer's wake function calls.  Any thread. */
 void gmk_bridge_wake(gmk_bridge_t *b);

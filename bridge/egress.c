@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * egress.c — messages that leave: outlet, ledger, pool, ring; and what the peer says became of them.
+ *
+ * A message is sent only with the peer's credit for it (granted) and its payload in the route's part of the pool.
+ * Both come back with the acknowledgement, in order, so the part of the pool is a ring of bytes.  A large
+ * payload is copied a chunk a round: what is small and on another route goes by.
+ */
+#include "bridge_int.h"
+
+#define TAKE 32u     /* messages taken from an outlet at once */
+#define MIN_UNITS 4u /* a route's part of the pool, unless a payload needs more */
+
+static gmk_ledger_t *entry(const gmk_bridge_t *b, const gmk_route_out_t *r, uint64_t n)
+{
+    return &r->ledger[n & (b->cfg.window - 1)];
+}
+
+/* ---- the pool ------------------------------------------------------------------------------ */
+
+static uint64_t unit_bytes(const gmk_bridge_t *b) { return b->v.pool_bytes / GMK_POOL_UNITS; }
+
+static uint64_t run_of(uint32_t unit, uint32_t n)
+{
+    return (n == GMK_POOL_UNITS ? UINT64_MAX : ((uint64_t)1 << n) - 1) << unit;
+}
+
+static void give_units(gmk_bridge_t *b, gmk_route_out_t *r)
+{
+    if (r->n_units != 0)
+        b->pool_used &= ~run_of(r->unit, r->n_units);
+    r->n_units = 0;
+    r->pool_head = r->pool_tail = 0;
+}
+
+static bool take_units(gmk_bridge_t *b, gmk_route_out_t *r, uint32_t n)
+{
+    for (uint32_t at = 0; at + n <= GMK_POOL_UNITS; at++)
+        if ((b->pool_used & run_of(at, n)) == 0) {
+            b->pool_used |= run_of(at, n);
+            r->unit = at;
+            r->n_units = n;
+            r->pool_head = r->pool_tail = 0;
+            return true;
+        }
+    return false;
+}
+
+enum room { ROOM, ROOM_LATER, ROOM_NEVER };
+
+/*
+ * Where a payload of `bytes` may be put: *at, an offset in the pool.  A route with nothing under way may have its
+ * part made anew when it is too small; the others must not lose theirs, or routes would wait for each other.
+ */
+static enum room pool_room(gmk_bridge_t *b, gmk_route_out_t *r, uint64_t bytes, uint64_t *at)
+{
+    uint64_t need = (bytes + GMK_POOL_ALIGN - 1) & ~(uint64_t)(GMK_POOL_ALIGN - 1), unit = unit_bytes(b);
+    uint64_t units = (need + unit - 1) / unit;
+    if (need > b->v.pool_bytes)
+        return ROOM_NEVER;
+    if (units > r->n_units) {
+        if (r->sent != r->acked)
+            return ROOM_LATER;
+        give_units(b, r);
+        if (!(units < MIN_UNITS && take_units(b, r, MIN_UNITS)) && !take_units(b, r, (uint32_t)units))
+            return ROOM_NEVER;
+    }
+    uint64_t size = unit * r->n_units, offset = r->pool_head % size;
+    uint64_t skip = offset + need > size ? size - offset : 0; /* a payload lies in one piece */
+    if (r->pool_head + skip + need - r->pool_tail > size) {
+        if (r->sent != r->acked)
+            return ROOM_LATER;
+        r->pool_tail = r->pool_head + skip;
+    }
+    r->pool_head += skip;
+    *at = r->unit * unit + r->pool_head % size;
+    return ROOM;
+}
+
+enum copied { COPIED, COPY_LATER, COPY_NEVER };
+
+/* Brings the payload of the message at `sent` into the pool, a chunk at a time. */
+static enum copied copy_payload(gmk_bridge_t *b, gmk_route_out_t *r, gmk_ledger_t *e)
+{
+    uint32_t left, bytes = e->task.payload_len;
+    if (!r->copying) {
+        enum room room = pool_room(b, r, bytes, &r->copy_at);
+        if (room != ROOM)
+            return room == ROOM_LATER ? COPY_LATER : COPY_NEVER;
+        r->copying = true;
+        r->copied = 0;
+    }
+    left = bytes - r->copied;
+    uint32_t n = left < GMK_BRIDGE_CHUNK ? left : GMK_BRIDGE_CHUNK;
+    gmk_hal_memcpy(b->v.pool_out + r->copy_at + r->copied, (const char *)(uintptr_t)e->task.payload_ptr + r->copied, n);
+    r->copied += n;
+    if (n != left)
+        return COPY_LATER;
+    r->copying = false;
+    r->pool_head += ((uint64_t)bytes + GMK_POOL_ALIGN - 1) & ~(uint64_t)(GMK_POOL_ALIGN - 1);
+    gmk_bridge_count(&b->fig.payloads_out, 1);
+    gmk_bridge_count(&b->fig.payload_bytes_out, bytes);
+    return COPIED;
+}
+
+/* ---- sending ------------------------------------------------------------------------------- */
+
+static gmk_mailbox_t *outlet(const gmk_bridge_t *b, const gmk_route_out_t *r)
+{
+    return gmk_outlet_find(b->k, r->sub);
+}
+
+/* The outcome of one message that was taken. */
+static void finish(gmk_bridge_t *b, gmk_mailbox_t *m, gmk_task_t *t, int code)
+{
+    if (code == GMK_DROP_BRIDGE)
+        gmk_bridge_count(&b->fig.dropped, 1);
+    else if (code == GMK_ERR_KERNEL_RESET)
+        gmk_bridge_count(&b->fig.reset, 1);
+    gmk_outlet_finish(b->f, m, t, code);
+}
+
+/* Fills the ledger.  Messages that came from the peer do not go back to it. */
+static bool take(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m)
+{
+    bool any = false;
+    while (r->taken - r->acked < b->cfg.window) {
+        gmk_task_t t[TAKE];
+        uint64_t room = b->cfg.window - (r->taken - r->acked);
+        uint32_t n = gmk_outlet_take(b->f, m, t, room < TAKE ? (uint32_t)room : TAKE);
+        for (uint32_t i = 0; i < n; i++) {
+            if (t[i].channel == b->f->origin) {
+                gmk_outlet_finish(b->f, m, &t[i], GMK_OK);
+                continue;
+            }
+            entry(b, r, r->taken++)->task = t[i];
+        }
+        any |= n != 0;
+        if (n < TAKE)
+            break;
+    }
+    if (any)
+        gmk_outlet_finished(b->f, m);
+    return any;
+}
+
+/*
+ * A payload that will never fit: the message is taken out of the ledger.  Those before it may still be
+ * under way, so it is told to wait until it is first.
+ */
+static bool drop_oversized(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m)
+{
+    if (r->sent != r->acked)
+        return false;
+    finish(b, m, &entry(b, r, r->sent)->task, GMK_DROP_BRIDGE);
+    gmk_outlet_finished(b->f, m);
+    for (uint64_t i = r->sent; i + 1 < r->taken; i++)
+        *entry(b, r, i) = *entry(b, r, i + 1);
+    r->taken--;
+    return true;
+}
+
+static void fill_slot(gmk_bridge_t *b, gmk_route_out_t *r, gmk_ledger_t *e, uint32_t route)
+{
+    gmk_region_slot_t *s = gmk_link_fill(&b->out);
+    gmk_task_t t = e->task;
+    bool payload = t.payload_ptr != 0;
+    t.flags = (uint16_t)(t.flags & GMK_TASK_USER_FLAGS);
+    t.channel = route;
+    t.seq = (uint32_t)(r->sent - r->base);
+    t.payload_ptr = payload ? 1 + r->copy_at : 0; /* an offset may be 0 */
+    gmk_hal_memcpy(s->body, &t, sizeof t);
+    s->stamp = (t.flags & GMK_TASK_EMIT_TRACE) != 0 ? b->now : 0;
+    e->pool_end = r->pool_head;
+    if (b->out.filled == 1)
+        b->flush_from = b->now;
+}
+
+static void publish(gmk_bridge_t *b)
+{
+    uint32_t n = gmk_link_publish(&b->out);
+    if (n == 0)
+        return;
+    gmk_bridge_count(&b->fig.publications, 1);
+    gmk_bridge_count(&b->fig.sent, n);
+    b->signal = true;
+}
+
+/* Sends what the ledger holds, as far as credit, ring and pool allow. */
+static bool send(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m, uint32_t route)
+{
+    bool any = false;
+    while (r->sent != r->taken) {
+        gmk_ledger_t *e = entry(b, r, r->sent);
+        if (r->sent - r->acked >= r->granted || gmk_link_room(&b->out, 1) == 0) {
+            gmk_bridge_count(&b->fig.stalls, 1);
+            break;
+        }
+        if (e->task.payload_ptr != 0) {
+            uint32_t before = r->copied;
+            bool was = r->copying;
+            enum copied c = copy_payload(b, r, e);
+            if (c == COPY_NEVER) {
+                if (!drop_oversized(b, r, m))
+                    break;
+                any = true;
+                continue;
+            }
+            if (c == COPY_LATER) {
+                if (r->copying && (!was || r->copied != before))
+                    return true; /* the next chunk in the next round */
+                gmk_bridge_count(&b->fig.stalls, 1);
+                break;
+            }
+        }
+        fill_slot(b, r, e, route);
+        r->sent++;
+        any = true;
+        if (b->out.filled >= b->cfg.batch)
+            publish(b);
+    }
+    return any;
+}
+
+/*
+ * Publishes what is filled: at once when the peer has taken all that was published before, else when the batch is
+ * full or has waited for flush_ns.
+ */
+static void flush(gmk_bridge_t *b)
+{
+    if (b->out.filled == 0)
+        return;
+    if (b->cfg.flush_ns == 1 || b->now - b->flush_from >= b->cfg.flush_ns || gmk_link_is_idle(&b->out))
+        publish(b);
+}
+
+bool gmk_egress_round(gmk_bridge_t *b)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < b->n_out; i++) {
+        uint32_t route = b->active_out[i];
+        gmk_route_out_t *r = &b->route_out[route];
+        gmk_mailbox_t *m = r->state == GMK_ROUTE_OPEN ? outlet(b, r) : NULL;
+        if (m == NULL)
+            continue;
+        any |= take(b, r, m);
+        if (r->sent != r->taken)
+            any |= send(b, r, m, route);
+    }
+    flush(b);
+    return any || b->out.filled != 0;
+}
+
+/* ---- acknowledgements ---------------------------------------------------------------------- */
+
+static bool acks_of(gmk_bridge_t *b, uint32_t route)
+{
+    gmk_route_out_t *r = &b->route_out[route];
+    const gmk_region_ack_t *a = &b->v.theirs->ack[route];
+    uint64_t delivered = r->base + gmk_load64(&a->delivered, GMK_ACQ, GMK_SYSTEM);
+    if (delivered == r->acked)
+        return false;
+    uint64_t completed = r->base + gmk_load64(&a->completed, GMK_ACQ, GMK_SYSTEM);
+    if (delivered - r->acked > r->sent - r->acked) {
+        gmk_bridge_fail(b, GMK_ERR_INVAL, "the peer acknowledges messages that were never sent", NULL);
+        return false;
+    }
+    gmk_mailbox_t *m = outlet(b, r);
+    uint64_t was = r->acked;
+    while (r->acked != delivered && m != NULL) {
+        gmk_ledger_t *e = entry(b, r, r->acked);
+        if ((e->task.flags & GMK_TASK_IDEMPOTENT) != 0 && (int64_t)(completed - r->acked) <= 0)
+            break;
+        r->pool_tail = e->pool_end;
+        gmk_outlet_finish(b->f, m, &e->task, GMK_OK);
+        r->acked++;
+    }
+    if (r->acked == was)
+        return false;
+    gmk_bridge_count(&b->fig.acknowledged, r->acked - was);
+    gmk_outlet_finished(b->f, m);
+    return true;
+}
+
+bool gmk_egress_acks(gmk_bridge_t *b)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < b->n_out; i++) {
+        uint32_t route = b->active_out[i];
+        const gmk_route_out_t *r = &b->route_out[route];
+        if (r->state == GMK_ROUTE_OPEN && r->sent != r->acked)
+            any |= acks_of(b, route);
+    }
+    return any;
+}
+
+bool gmk_egress_rest(gmk_bridge_t *b)
+{
+    for (uint32_t i = 0; i < b->n_out; i++) {
+        gmk_route_out_t *r = &b->route_out[b->active_out[i]];
+        gmk_mailbox_t *m = r->state == GMK_ROUTE_OPEN ? outlet(b, r) : NULL;
+        if (m == NULL)
+            continue;
+        if (r->taken - r->acked < b->cfg.window && !gmk_outlet_rest(b->f, m))
+            return false;
+    }
+    return b->out.filled == 0;
+}
+
+bool gmk_egress_empty(gmk_bridge_t *b)
+{
+    for (uint32_t i = 0; i < b->n_out; i++) {
+        gmk_route_out_t *r = &b->route_out[b->active_out[i]];
+        gmk_mailbox_t *m = r->sub != 0 ? outlet(b, r) : NULL;
+        if (m != NULL && gmk_load64(&m->done, GMK_ACQ, GMK_KERNEL) !=
+                             gmk_w_ticket(gmk_load64(&m->in->word, GMK_ACQ, GMK_KERNEL)))
+            return false;
+    }
+    return true;
+}
+
+/* ---- the peer is gone ---------------------------------------------------------------------- */
+
+/*
+ * What had been sent and not acknowledged: the idempotent ones are kept, in order and before those that had
+ * not been sent; the others fail.  Without keep all of them have their outcome.
+ */
+static void part(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m, bool keep)
+{
+    uint64_t kept = 0;
+    for (uint64_t i = r->acked; i != r->taken; i++) {
+        gmk_ledger_t e = *entry(b, r, i);
+        bool sent = (int64_t)(i - r->sent) < 0, again = sent && (e.task.flags & GMK_TASK_IDEMPOTENT) != 0;
+        if (keep && (again || !sent)) {
+            if (again)
+                gmk_bridge_count(&b->fig.resent, 1);
+            *entry(b, r, r->acked + kept++) = e;
+            continue;
+        }
+        finish(b, m, &e.task, sent ? GMK_ERR_KERNEL_RESET : GMK_DROP_BRIDGE);
+    }
+    r->sent = r->acked;
+    r->taken = r->acked + kept;
+    gmk_outlet_finished(b->f, m);
+}
+
+void gmk_egress_part(gmk_bridge_t *b, bool keep)
+{
+    for (uint32_t i = 0; i < b->n_out; i++) {
+        gmk_route_out_t *r = &b->route_out[b->active_out[i]];
+        gmk_mailbox_t *m = r->sub != 0 ? outlet(b, r) : NULL;
+        /* A subscription that others share does not wait for a peer: see gmk_wiring_part. */
+        if (m != NULL)
+            part(b, r, m, keep && m->chan->mode == GMK_P2P);
+        r->copying = false;
+        give_units(b, r);
+    }
+    b->pool_used = 0;
+}
+
+void gmk_route_out_end(gmk_bridge_t *b, uint32_t route)
+{
+    gmk_route_out_t *r = &b->route_out[route];
+    give_units(b, r);
+    gmk_heap_free(&b->k->heap, &b->f->heap, r->ledger);
+    *r = (gmk_route_out_t){.state = GMK_ROUTE_NONE};
+    for (uint32_t i = 0; i < b->n_out; i++)
+        if (b->active_out[i] == route) {
+            b->active_out[i] = b->active_out[--b->n_out];
+            break;
+        }
+}

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ingress.c — messages that arrive: ring, stash, payload, channel; and what the peer is told of them.
+ *
+ * Each slot is copied to private memory once, and then checked: whatever the peer writes meanwhile changes
+ * nothing.  The ring is always emptied, because the stash of a route has room for all that the peer may send on it;
+ * the channel behind it may be full for as long as it likes.
+ *
+ * DELIVERED counts messages that the channel has accepted, or that were refused for good and dropped here.
+ * COMPLETED counts those that have all their outcomes, and is exact only at marks: when an idempotent message has
+ * been delivered, the ticket the channel then stands on is remembered, with `delivered`.  Once every mailbox has
+ * finished everything before that ticket, all messages up to the mark are completed.  An ordered mailbox has when its
+ * `done` has come there.  A parallel one counts, so there it is when everything claimed is finished: done is read
+ * first, then the cursor; as done never passes the cursor and both only grow, equal values mean that at the
+ * time done was read nothing claimed was open.
+ */
+#include "bridge_int.h"
+
+#define RUN 32u
+
+/* ---- off the ring -------------------------------------------------------------------------- */
+
+static bool wild(gmk_bridge_t *b, const char *what)
+{
+    gmk_bridge_fail(b, GMK_ERR_INVAL, what, NULL);
+    return false;
+}
+
+/* Checks a private copy and makes it fit for this kernel.  False: the bridge has failed. */
+static bool check(gmk_bridge_t *b, gmk_task_t *t)
+{
+    gmk_route_in_t *r = t->channel < GMK_REGION_ROUTES ? &b->route_in[t->channel] : NULL;
+    if (r == NULL || !r->open)
+        return wild(b, "the peer sent on a route that it has not asked for");
+    if (t->seq != (uint32_t)r->received)
+        return wild(b, "the peer sent a message out of order");
+    if (r->received - r->delivered >= b->cfg.window)
+        return wild(b, "the peer sent more messages than it was granted");
+    if (t->payload_ptr == 0 ? t->payload_len != 0
+                            : t->payload_ptr - 1 >= b->v.pool_bytes ||
+                                  t->payload_len > b->v.pool_bytes - (t->payload_ptr - 1))
+        return wild(b, "the peer sent a payload that lies outside the pool");
+    if (t->tenant >= b->k->n_tenants)
+        t->tenant = 0; /* a label of the peer's that this kernel does not have */
+    if (t->type >= b->k->n_types)
+        t->type = 0;
+    t->flags = (uint16_t)(t->flags & (GMK_TASK_USER_FLAGS & ~GMK_TASK_DETERMINISTIC));
+    return true;
+}
+
+static bool receive(gmk_bridge_t *b)
+{
+    uint32_t n = gmk_link_ready(&b->in, b->in.mask + 1), taken = 0;
+    for (uint32_t i = 0; i < n; i++, taken++) {
+        gmk_task_t t;
+        gmk_hal_memcpy(&t, gmk_link_slot(&b->in, i)->body, sizeof t);
+        if (!check(b, &t))
+            return false;
+        gmk_route_in_t *r = &b->route_in[t.channel];
+        r->stash[r->received++ & (b->cfg.window - 1)] = t;
+    }
+    if (b->in.broken)
+        return wild(b, "the peer's ring is damaged");
+    if (taken == 0)
+        return false;
+    gmk_link_took(&b->in, taken);
+    gmk_bridge_count(&b->fig.received, taken);
+    b->signal = true;
+    return true;
+}
+
+/* ---- into the channel ---------------------------------------------------------------------- */
+
+static gmk_task_t *stashed(const gmk_bridge_t *b, const gmk_route_in_t *r, uint64_t n)
+{
+    return &r->stash[n & (b->cfg.window - 1)];
+}
+
+/* The message was refused for good: it is accepted and dropped here, with its payload. */
+static void drop(gmk_bridge_t *b, gmk_route_in_t *r, int code)
+{
+    gmk_task_t t = *stashed(b, r, r->delivered);
+    t.payload_ptr = (uint64_t)(uintptr_t)r->payload;
+    t.payload_len = r->payload != NULL ? t.payload_len : 0;
+    t.flags = (uint16_t)(t.flags & ~GMK_TASK_PAYLOAD_RC);
+    if (r->payload != NULL)
+        t.flags |= GMK_TASK_PAYLOAD_RC;
+    t.channel = 0;
+    r->payload = NULL;
+    r->copied = 0;
+    gmk_count(b->f, &b->f->counts->accepted, 1);
+    gmk_drop(b->f, &t, code);
+    if (code == GMK_DROP_BRIDGE)
+        gmk_bridge_count(&b->fig.dropped, 1);
+    r->delivered++;
+}
+
+enum import { IMPORTED, IMPORT_MORE, IMPORT_NO_MEMORY, IMPORT_NEVER };
+
+/* Brings the payload of the first message into this kernel's memory, a chunk at a time. */
+static enum import import(gmk_bridge_t *b, gmk_route_in_t *r, const gmk_task_t *t)
+{
+    uint32_t bytes = t->payload_len;
+    if (r->payload == NULL) {
+        if (bytes > b->k->heap.spans * GMK_SPAN_BYTES)
+            return IMPORT_NEVER;
+        r->payload = gmk_payload_new(&b->k->heap, &b->f->heap, bytes != 0 ? bytes : 1);
+        r->copied = 0;
+        if (r->payload == NULL)
+            return IMPORT_NO_MEMORY;
+    }
+    uint32_t left = bytes - r->copied, n = left < GMK_BRIDGE_CHUNK ? left : GMK_BRIDGE_CHUNK;
+    gmk_hal_memcpy((char *)r->payload + r->copied, b->v.pool_in + (t->payload_ptr - 1) + r->copied, n);
+    r->copied += n;
+    return n == left ? IMPORTED : IMPORT_MORE;
+}
+
+static void note_idempotent(gmk_route_in_t *r, const gmk_task_t *t, uint64_t number)
+{
+    if ((t->flags & GMK_TASK_IDEMPOTENT) != 0)
+        r->last_idempotent = number + 1;
+}
+
+/* Emits the first message, whose payload is here.  A code < 0: not now, or (not FULL) never. */
+static int emit_payload(gmk_bridge_t *b, gmk_route_in_t *r, gmk_channel_t *c)
+{
+    gmk_task_t t = *stashed(b, r, r->delivered);
+    t.payload_ptr = (uint64_t)(uintptr_t)r->payload;
+    t.flags |= GMK_TASK_PAYLOAD_RC;
+    int rc = gmk_chan_put(b->f, c, &t, 1);
+    if (rc != 1)
+        return rc;
+    gmk_bridge_count(&b->fig.payloads_in, 1);
+    gmk_bridge_count(&b->fig.payload_bytes_in, t.payload_len);
+    note_idempotent(r, &t, r->delivered);
+    r->payload = NULL;
+    r->copied = 0;
+    r->delivered++;
+    return 1;
+}
+
+/* Emits messages without payloads and of one priority, as many as come one after the other. */
+static int emit_run(gmk_bridge_t *b, gmk_route_in_t *r, gmk_channel_t *c)
+{
+    gmk_task_t t[RUN];
+    uint32_t n = 0;
+    while (n < RUN && r->delivered + n != r->received) {
+        t[n] = *stashed(b, r, r->delivered + n);
+        t[n].flags = (uint16_t)(t[n].flags & ~GMK_TASK_PAYLOAD_RC);
+        if (t[n].payload_ptr != 0 || gmk_prio(&t[n]) != gmk_prio(&t[0]))
+            break;
+        n++;
+    }
+    int rc = gmk_chan_put(b->f, c, t, n);
+    for (int i = 0; i < rc; i++)
+        note_idempotent(r, stashed(b, r, r->delivered + (uint32_t)i), r->delivered + (uint32_t)i);
+    if (rc > 0)
+        r->delivered += (uint32_t)rc;
+    return rc;
+}
+
+/* One step of the delivery of a route.  False: no more in this round. */
+static bool deliver_some(gmk_bridge_t *b, gmk_route_in_t *r, gmk_channel_t *c)
+{
+    const gmk_task_t *t = stashed(b, r, r->delivered);
+    bool payload = t->payload_ptr != 0;
+    if (payload && (r->payload == NULL || r->copied != t->payload_len)) {
+        switch (import(b, r, t)) {
+        case IMPORTED: break;
+        case IMPORT_MORE:
+        case IMPORT_NO_MEMORY: return false;
+        case IMPORT_NEVER: drop(b, r, GMK_DROP_BRIDGE); return true;
+        }
+    }
+    int rc = payload ? emit_payload(b, r, c) : emit_run(b, r, c);
+    if (rc > 0)
+        return true;
+    if (rc == GMK_CHAN_FULL)
+        return false;
+    drop(b, r, rc == GMK_CHAN_CLOSED ? GMK_DROP_CLOSED : GMK_DROP_BRIDGE);
+    return true;
+}
+
+static bool deliver(gmk_bridge_t *b, gmk_route_in_t *r)
+{
+    uint64_t was = r->delivered;
+    uint32_t copied = r->copied;
+    gmk_channel_t *c = gmk_chan_of(b->k, r->handle);
+    while (r->delivered != r->received) {
+        if (c == NULL)
+            drop(b, r, GMK_DROP_CLOSED);
+        else if (!deliver_some(b, r, c))
+            break;
+    }
+    return r->delivered != was || r->copied != copied;
+}
+
+/* ---- acknowledging ------------------------------------------------------------------------- */
+
+static bool mailbox_passed(gmk_mailbox_t *m, uint64_t ticket)
+{
+    uint64_t done = gmk_load64(&m->done, GMK_ACQ, GMK_KERNEL);
+    if (m->order == GMK_ORDERED && m->own_ring == NULL)
+        return (int64_t)(done - ticket) >= 0 || (int64_t)(m->join - ticket) >= 0;
+    if (m->own_ring != NULL && (int64_t)(gmk_load64(&m->chan->passed, GMK_ACQ, GMK_KERNEL) - ticket) < 0)
+        return false;
+    return done == gmk_load64(&m->cursor, GMK_ACQ, GMK_KERNEL) &&
+           (m->own_ring == NULL ? (int64_t)(done - ticket) >= 0
+                                : done == gmk_w_ticket(gmk_load64(&m->own.word, GMK_ACQ, GMK_KERNEL)));
+}
+
+static bool all_passed(gmk_channel_t *c, uint64_t ticket)
+{
+    if (c->mode == GMK_P2P && gmk_load64(&c->p2p, GMK_ACQ, GMK_KERNEL) == 0)
+        return false; /* it waits for a subscriber */
+    for (uint32_t i = 0; i < GMK_MAX_SUBS; i++) {
+        gmk_mailbox_t *m = gmk_sub_at(c, i);
+        if (m != NULL && !mailbox_passed(m, ticket))
+            return false;
+    }
+    return true;
+}
+
+static void mark(gmk_route_in_t *r, gmk_channel_t *c)
+{
+    r->marked = true;
+    r->mark_count = r->delivered;
+    r->mark_ticket = gmk_w_ticket(gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL));
+}
+
+/* Moves `completed` on as far as is known; see the head of this file. */
+static void complete(gmk_bridge_t *b, gmk_route_in_t *r)
+{
+    gmk_channel_t *c = gmk_chan_of(b->k, r->handle);
+    if (c == NULL || (int64_t)(r->last_idempotent - r->completed) <= 0) {
+        r->completed = r->delivered; /* nobody waits for more than the delivery */
+        r->marked = false;
+        return;
+    }
+    if (r->marked && all_passed(c, r->mark_ticket)) {
+        r->completed = r->mark_count;
+        r->marked = false;
+    }
+    if (!r->marked && r->completed != r->delivered)
+        mark(r, c);
+}
+
+/* Completed first: it is never seen to be ahead of what is delivered. */
+static bool acknowledge(gmk_bridge_t *b, uint32_t route)
+{
+    gmk_route_in_t *r = &b->route_in[route];
+    gmk_region_ack_t *a = &b->v.mine->ack[route];
+    uint64_t delivered = gmk_load64(&a->delivered, GMK_RLX, GMK_SYSTEM), completed = r->completed;
+    if (r->completed != r->delivered)
+        complete(b, r);
+    if (delivered == r->delivered && completed == r->completed)
+        return false;
+    gmk_store64(&a->completed, r->completed, GMK_REL, GMK_SYSTEM);
+    gmk_store64(&a->delivered, r->delivered, GMK_REL, GMK_SYSTEM);
+    b->signal = true;
+    return true;
+}
+
+bool gmk_ingress_round(gmk_bridge_t *b)
+{
+    bool any = receive(b);
+    for (uint32_t i = 0; i < b->n_in; i++) {
+        uint32_t route = b->active_in[i];
+        gmk_route_in_t *r = &b->route_in[route];
+        if (r->delivered != r->received)
+            any |= deliver(b, r);
+        if (r->completed != r->received)
+            any |= acknowledge(b, route);
+    }
+    return any;
+}
+
+/*
+ * A full channel wakes the port when credits come back: its bit is set before the credits are looked at once more.
+ * For memory, and for completions, nobody is told.
+ */
+static bool can_rest(gmk_bridge_t *b, gmk_route_in_t *r)
+{
+    gmk_channel_t *c = gmk_chan_of(b->k, r->handle);
+    if (r->completed != r->delivered || r->payload != NULL)
+        b->poll = true;
+    if (r->delivered == r->received)
+        return true;
+    if (c == NULL)
+        return false;
+    if (stashed(b, r, r->delivered)->payload_ptr != 0)
+        b->poll = true;
+    (void)gmk_or64(&c->port_waiters, (uint64_t)1 << (b->f - b->k->ports), GMK_ACQ_REL, GMK_KERNEL);
+    gmk_fence(GMK_SEQ, GMK_KERNEL);
+    return gmk_chan_free(c, gmk_prio(stashed(b, r, r->delivered))) == 0 || b->poll;
+}
+
+bool gmk_ingress_rest(gmk_bridge_t *b)
+{
+    if (gmk_link_ready(&b->in, 1) != 0)
+        return false;
+    for (uint32_t i = 0; i < b->n_in; i++)
+        if (!can_rest(b, &b->route_in[b->active_in[i]]))
+            return false;
+    return true;
+}
+
+/* ---- routes -------------------------------------------------------------------------------- */
+
+int gmk_route_in_open(gmk_bridge_t *b, uint32_t route, uint32_t handle)
+{
+    gmk_route_in_t *r = &b->route_in[route];
+    gmk_task_t *stash = gmk_heap_alloc(&b->k->heap, &b->f->heap, b->cfg.window * sizeof *stash);
+    if (stash == NULL)
+        return GMK_ALLOC_FAIL;
+    *r = (gmk_route_in_t){.open = true, .handle = handle, .stash = stash};
+    gmk_store64(&b->v.mine->ack[route].completed, 0, GMK_REL, GMK_SYSTEM);
+    gmk_store64(&b->v.mine->ack[route].delivered, 0, GMK_REL, GMK_SYSTEM);
+    b->active_in[b->n_in++] = (uint8_t)route;
+    return GMK_OK;
+}
+
+void gmk_route_in_end(gmk_bridge_t *b, uint32_t route)
+{
+    gmk_route_in_t *r = &b->route_in[route];
+    if (!r->open)
+        return;
+    if (r->payload != NULL)
+        (void)gmk_payload_drop(&b->k->heap, &b->f->heap, r->payload);
+    gmk_heap_free(&b->k->heap, &b->f->heap, r->stash);
+    *r = (gmk_route_in_t){.open = false};
+    for (uint32_t i = 0; i < b->n_in; i++)
+        if (b->active_in[i] == route) {
+            b->active_in[i] = b->active_in[--b->n_in];
+            break;
+        }
+}
+
+/* What had arrived and was not delivered is the peer's, and lost with it. */
+void gmk_ingress_part(gmk_bridge_t *b)
+{
+    while (b->n_in != 0)
+        gmk_route_in_end(b, b->active_in[b->n_in - 1]);
+}
