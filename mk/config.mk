@@ -23,7 +23,9 @@ SOVERSION := 0
 
 CORE_SRCS := $(sort $(wildcard src/*.c))
 HAL_SRCS := $(sort $(wildcard hal/gcc/*.c hal/linux/*.c))
-DEMO_SRCS := $(sort $(wildcard examples/wordcount/*.c))
+# Peers: the bridge is like the core, for every target; the driver of a GPU's kernel is for hosted ones.
+BRIDGE_SRCS := $(sort $(wildcard bridge/*.c))
+DRIVER_SRCS := $(sort $(wildcard gpu/drv*.c))
 
 # src is searched for quoted names only: its sched.h is not the system's.  The language is C11 everywhere.  The inline part of the hosted HAL reads the clock, which is
 # POSIX; the core itself uses no libc call.

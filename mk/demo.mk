@@ -2,6 +2,11 @@
 #
 #:demo          counts the words of INPUT=file with a pipeline of modules; ARGS="--top 5" adds options
 
+# The modules, and what all hosted programs of the word counter are made of besides.
+DEMO_MODULES := $(patsubst %,examples/wordcount/%.c,report trouble count tokenize reader)
+DEMO_HOSTED := $(DEMO_MODULES) $(patsubst %,examples/wordcount/%.c,options run)
+DEMO_SRCS := examples/wordcount/main.c $(DEMO_HOSTED)
+
 DEMO := $(BUILD)/wordcount
 DEMO_OBJS := $(patsubst %.c,$(BUILD)/rel/%.o,$(DEMO_SRCS))
 
@@ -18,10 +23,9 @@ ifneq ($(shell uname -m),x86_64)
 run: demo
 endif
 
-demo-program: $(if $(DEMO_SRCS),$(DEMO))
+demo-program: $(DEMO)
 
 $(DEMO): $(DEMO_OBJS) $(LIB_rel)
-	$(if $(DEMO_SRCS),,$(error examples/wordcount has no sources))
 	$(if $(Q),@echo "  LD $@")
 	$(Q)$(call link,rel)
 
