@@ -46,7 +46,7 @@ static bool copy_texts(gmk_gpu_cfg_t *c, const gmk_gpu_cfg_t *from)
 }
 
 /* Ranges that nobody else looks at; the others are the region's and the bridge's. */
-static int check(const gmk_gpu_t *g)
+static int check(gmk_gpu_t *g)
 {
     const gmk_gpu_cfg_t *c = &g->cfg;
     const struct {
@@ -65,20 +65,18 @@ static int check(const gmk_gpu_t *g)
             gmk_drv_text(text, sizeof text, "%s is %llu, it must be %llu .. %llu", range[i].field,
                          (unsigned long long)range[i].value, (unsigned long long)range[i].low,
                          (unsigned long long)range[i].high);
-            gmk_drv_say(g, text);
-            return GMK_ERR_RANGE;
+            return gmk_drv_refuse(g, text, GMK_ERR_RANGE);
         }
     return GMK_OK;
 }
 
 /* ---- begin and end ------------------------------------------------------------------------- */
 
-static int refuse(const gmk_gpu_t *g, const char *what, int rc)
+static int refuse(gmk_gpu_t *g, const char *what, int rc)
 {
     char text[GMK_DRV_TEXT];
     gmk_drv_text(text, sizeof text, "%s: %s", what, gmk_strerror(rc));
-    gmk_drv_say(g, text);
-    return rc;
+    return gmk_drv_refuse(g, text, rc);
 }
 
 static void reset_state(gmk_gpu_t *g, gmk_kernel_t *kernel)
@@ -94,13 +92,6 @@ static void reset_state(gmk_gpu_t *g, gmk_kernel_t *kernel)
     g->epoch = g->resets = 0;
     g->pid = 0;
     g->device_name[0] = g->last_reset[0] = g->asked[0] = '\0';
-    gmk_hal_lock_release(&g->lock);
-}
-
-static void set_booted(gmk_gpu_t *g, bool booted)
-{
-    gmk_hal_lock_acquire(&g->lock);
-    g->booted = booted;
     gmk_hal_lock_release(&g->lock);
 }
 
@@ -157,27 +148,37 @@ static int event_init(gmk_gpu_t *g)
     return g->event < 0 ? refuse(g, "no descriptor for its thread", GMK_ERR_LIMIT) : GMK_OK;
 }
 
-static int drv_init(gmk_ctx_t *ctx)
+static int start(gmk_gpu_t *g)
 {
-    gmk_gpu_t *g = gpu_in(ctx->kernel);
-    reset_state(g, ctx->kernel);
-    register_metrics(g);
     int rc = check(g);
-    if (rc < 0)
-        return rc;
-    if ((rc = event_init(g)) < 0)
+    if (rc < 0 || (rc = event_init(g)) < 0)
         return rc;
     if ((rc = bridge_init(g)) < 0)
         goto fail_event;
     if ((rc = start_thread(g)) < 0)
         goto fail_bridge;
-    set_booted(g, true);
     return GMK_OK;
 
 fail_bridge:
     gmk_bridge_destroy(g->bridge);
 fail_event:
     (void)close(g->event);
+    return rc;
+}
+
+static int drv_init(gmk_ctx_t *ctx)
+{
+    gmk_gpu_t *g = gpu_in(ctx->kernel);
+    reset_state(g, ctx->kernel);
+    register_metrics(g);
+    int rc = start(g);
+    gmk_hal_lock_acquire(&g->lock);
+    g->booted = rc == GMK_OK;
+    if (rc < 0) {
+        g->state = GMK_GPU_DOWN;
+        g->pid = 0;
+    }
+    gmk_hal_lock_release(&g->lock);
     return rc;
 }
 
@@ -192,6 +193,10 @@ static void drv_fini(gmk_ctx_t *ctx)
     gmk_hal_thread_join(&g->thread);
     gmk_bridge_destroy(g->bridge);
     (void)close(g->event);
+    gmk_hal_lock_acquire(&g->lock);
+    g->state = GMK_GPU_DOWN;
+    g->pid = 0;
+    gmk_hal_lock_release(&g->lock);
 }
 
 /* ---- the public calls ---------------------------------------------------------------------- */

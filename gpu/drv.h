@@ -85,12 +85,13 @@ struct gmk_gpu {
     gmk_drv_pulse_t peer; /* of the peer's kernel as a whole */
     gmk_drv_pulse_t worker[GMK_MAX_WORKERS];
 
-    /* Guarded by the lock. */
+    /* Written with the lock; the thread, that writes them, reads without. */
     gmk_hal_lock_t lock;
-    bool booted, stop;
     uint32_t state, device, epoch, resets; /* enum gmk_gpu_state, gmk_gpu_device */
     int pid;
     char device_name[64], last_reset[GMK_BRIDGE_TEXT];
+    /* Read and written with the lock. */
+    bool booted, stop;
     char asked[GMK_BRIDGE_TEXT]; /* why a reset is asked for; "" = none */
 };
 
@@ -105,5 +106,8 @@ __attribute__((format(printf, 3, 4))) void gmk_drv_text(char *to, size_t size, c
 
 /* A line on the console, "ggmk: cpu.0: gpu.0: ...", unless the kernel is quiet. */
 void gmk_drv_say(const gmk_gpu_t *g, const char *text);
+
+/* Why the boot fails: on the console and in the status.  Returns rc. */
+int gmk_drv_refuse(gmk_gpu_t *g, const char *why, int rc);
 
 #endif

@@ -225,6 +225,9 @@ IN_CHILD static int child_main(void *arg)
 
 #define CHILD_STACK 16384
 
+/* clone by its other name: ThreadSanitizer takes each call of the first for a fork, also one that shares memory. */
+int __clone(int (*fn)(void *), void *stack, int flags, void *arg, ...);
+
 /* clone returns when the child runs its program or has ended: its stack and `c` may be ours. */
 static int spawn(gmk_drv_host_t *h, child_t *c)
 {
@@ -233,8 +236,8 @@ static int spawn(gmk_drv_host_t *h, child_t *c)
     int pidfd = -1;
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_BLOCK, &all, &before);
-    int pid = clone(child_main, stack + sizeof stack, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, c,
-                    &pidfd);
+    int pid = __clone(child_main, stack + sizeof stack, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, c,
+                      &pidfd);
     int err = pid < 0 ? errno : 0;
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (pid < 0)

@@ -106,6 +106,13 @@ static void set_reason(gmk_gpu_t *g, const char *why)
     gmk_hal_lock_release(&g->lock);
 }
 
+int gmk_drv_refuse(gmk_gpu_t *g, const char *why, int rc)
+{
+    set_reason(g, why);
+    gmk_drv_say(g, why);
+    return rc;
+}
+
 static bool stopping(gmk_gpu_t *g)
 {
     gmk_hal_lock_acquire(&g->lock);
@@ -258,6 +265,7 @@ static int bring_up(gmk_gpu_t *g, char why[GMK_DRV_TEXT])
     gmk_hal_lock_acquire(&g->lock);
     uint32_t epoch = ++g->epoch;
     g->device = GMK_GPU_AUTO;
+    gmk_drv_text(g->device_name, sizeof g->device_name, "unknown device");
     gmk_hal_lock_release(&g->lock);
     int rc = gmk_drv_host_start(&g->host, &g->cfg, core_of(g)->name, epoch, why);
     if (rc < 0)
@@ -471,10 +479,8 @@ void gmk_drv_main(void *arg)
     if (rc == GMK_OK) {
         say_ready(g);
     } else {
-        set_reason(g, why);
-        gmk_drv_say(g, why);
+        (void)gmk_drv_refuse(g, why, rc);
         (void)put_down(g, 0, false);
-        set_state(g, GMK_GPU_DOWN);
     }
     g->start_code = rc;
     gmk_hal_park_wake(&g->started);
@@ -482,5 +488,4 @@ void gmk_drv_main(void *arg)
         return;
     watch(g);
     stop_in_order(g);
-    set_state(g, GMK_GPU_DOWN);
 }
