@@ -4,7 +4,9 @@
 
 #include <ggmk/hal.h>
 
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #define MIB ((size_t)1 << 20)
 
@@ -44,7 +46,9 @@ int host_probe(const host_options_t *o)
         for (int i = 0; i < n; i++)
             usable |= probe_gpu(&h, (uint32_t)i);
     }
-    if (fflush(stdout) != 0)
+    if (fflush(stdout) != 0) {
+        host_say("standard output: %s", strerror(errno));
         return GMK_HOST_EXIT_TROUBLE;
+    }
     return usable ? GMK_HOST_EXIT_OK : GMK_HOST_EXIT_NO_DEVICE;
 }

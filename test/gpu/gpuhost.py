@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+"""ggmk-gpuhost as its parent sees it: a process, a socket, a region.  For test/gpuhost.t."""
+import array
+import atexit
+import ctypes
+import mmap
+import os
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+
+BUILD = os.path.abspath(os.environ.get("BUILD", "build"))
+PROGRAM = os.path.join(BUILD, "test", "ggmk-gpuhost-test")
+FAKE = os.path.join(BUILD, "test", "fake-cuda")
+T = tempfile.mkdtemp(prefix="ggmk-gpuhost.")
+atexit.register(shutil.rmtree, T, ignore_errors=True)
+PATIENCE = 60  # seconds for what takes milliseconds on an idle machine
+
+MAGIC, VERSION = 0x54534F48, 1
+DEVICE, FAILED, FAULT, STOPPED = 1, 2, 3, 4  # kinds of reports
+AUTO, CUDA, SOFT = 0, 1, 2
+OK, TROUBLE, USAGE, NO_DEVICE = 0, 1, 2, 3  # exit statuses
+REPORT = struct.Struct("<IIIi240s")
+SIDE_AT, STOP_AT = 48, 8  # in the head, the offsets of the sides; in a side, the word that asks for a stop
+
+library = ctypes.CDLL(os.path.join(BUILD, "libgmk_cpu.so"))
+library.gmk_region_bytes.restype = ctypes.c_uint64
+
+
+class Config(ctypes.Structure):
+    """gmk_region_cfg_t"""
+    _fields_ = [("epoch", ctypes.c_uint32), ("ring_slots", ctypes.c_uint32), ("control_slots", ctypes.c_uint32),
+                ("pool_bytes", ctypes.c_uint64), ("name", ctypes.c_char_p * 2), ("args", ctypes.c_char_p)]
+
+
+class Region:
+    """A formatted region in a memfd."""
+
+    def __init__(self):
+        cfg = Config(pool_bytes=1 << 16)
+        self.bytes = library.gmk_region_bytes(ctypes.byref(cfg))
+        self.fd = os.memfd_create("region", os.MFD_CLOEXEC)
+        os.ftruncate(self.fd, self.bytes)
+        self.memory = mmap.mmap(self.fd, self.bytes)
+        at = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        code = library.gmk_region_format(ctypes.c_void_p(at), ctypes.c_uint64(self.bytes), ctypes.byref(cfg))
+        assert code == 0, f"gmk_region_format: {code}"
+
+    def word(self, at, value=None, kind="<I"):
+        if value is not None:
+            struct.pack_into(kind, self.memory, at, value)
+        return struct.unpack_from(kind, self.memory, at)[0]
+
+    def ask_stop(self):
+        self.word(self.word(SIDE_AT, kind="<Q") + STOP_AT, 1, "<Q")
+
+
+# A library that none can open hides the driver that this machine may have.
+NO_DRIVER = os.path.join(T, "no-driver")
+os.makedirs(NO_DRIVER)
+open(os.path.join(NO_DRIVER, "libcuda.so.1"), "w").close()
+
+
+def environment(fake=None):
+    """fake: what FAKE_CUDA says; None: there is no driver."""
+    return dict(os.environ, LD_LIBRARY_PATH=NO_DRIVER if fake is None else FAKE, FAKE_CUDA=fake or "")
+
+
+class Host:
+    """A running ggmk-gpuhost.  Its standard error is kept; its end shows as the end of that pipe."""
+
+    def __init__(self, *options, fake=None, env=None):
+        self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.said = b""
+        fd = theirs.fileno()
+        self.process = subprocess.Popen([PROGRAM, "--fd", str(fd), *options], pass_fds=[fd], stderr=subprocess.PIPE,
+                                        stdin=subprocess.DEVNULL, env=env or environment(fake))
+        theirs.close()
+
+    def hello(self, region, bytes=None, magic=MAGIC, version=VERSION, fds=None, raw=None):
+        fds = [region.fd] if fds is None else fds
+        size = region.bytes if bytes is None else bytes
+        message = struct.pack("<IIQ", magic, version, size) if raw is None else raw
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        self.sock.sendmsg([message], ancillary)
+        return self
+
+    def report(self):
+        """(kind, device, code, text) of the next report; None at the end of the socket"""
+        self.sock.settimeout(PATIENCE)
+        try:
+            message = self.sock.recv(4096)
+        except ConnectionResetError:
+            return None  # it ended before it read all that it was sent
+        if not message:
+            return None
+        magic, kind, device, code, text = REPORT.unpack(message)
+        assert magic == MAGIC, f"a report with the magic {magic:#x}"
+        return kind, device, code, text.split(b"\0")[0].decode()
+
+    def wait_for(self, text):
+        """Reads standard error until it has the text; False when it ended without."""
+        until = time.monotonic() + PATIENCE
+        while text.encode() not in self.said:
+            if not select.select([self.process.stderr], [], [], max(0, until - time.monotonic()))[0]:
+                return False
+            more = os.read(self.process.stderr.fileno(), 65536)
+            if not more:
+                return False
+            self.said += more
+        return True
+
+    def end(self):
+        """(status, standard error) when the process has ended, which it must do by itself"""
+        try:
+            self.said += self.process.communicate(timeout=PATIENCE)[1]
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.said += self.process.communicate()[1] + b"\n(did not end)"
+        self.sock.close()
+        return self.process.returncode, self.said.decode(errors="replace")
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        return self.end()
