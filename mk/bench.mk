@@ -7,17 +7,19 @@
 # reports it as missing.
 
 BENCH := $(BUILD)/bench
-BENCH_NAMES := sched chan ring alloc timer trace
+BENCH_NAMES := sched chan ring alloc timer trace bridge
 BENCH_CXX ?= g++
 BENCH_CXXFLAGS := -std=c++17 -O2 -g -Wall -Wextra -pthread -Iinclude -iquote src
 BENCH_LIBS_ring := -ltbb -lrte_ring -lrte_eal
 BENCH_CFLAGS_ring = $(shell pkg-config --cflags libdpdk 2>/dev/null || echo -isystem /usr/include/dpdk)
 BENCH_LIBS_alloc := -ldl
+BENCH_MORE_bridge := $(BUILD)/rel/bridge/region.o
 
 bench_srcs = $(sort $(wildcard bench/bench_$1.c bench/bench_$1_*.c bench/bench_$1.cc bench/bench_$1_*.cc))
 bench_objs = $(patsubst %,$(BENCH)/%.o,$(call bench_srcs,$1))
+BENCH_BRIDGE_PEERS := peer_zmq_bridge peer_nng_bridge peer_pipe_bridge
 BENCH_PRESENT := $(foreach n,$(BENCH_NAMES),$(if $(call bench_srcs,$n),$n))
-BENCH_PEERS := peer_tbb peer_go peer_zmq peer_crossbeam wc_hash
+BENCH_PEERS := peer_tbb peer_go peer_zmq peer_crossbeam wc_hash $(BENCH_BRIDGE_PEERS)
 BENCH_PROGRAMS := $(patsubst %,$(BENCH)/bench_%,$(BENCH_PRESENT)) $(patsubst %,$(BENCH)/%,$(BENCH_PEERS))
 
 $(BENCH)/%.c.o: %.c $(BUILD)/rel/flags
@@ -33,7 +35,7 @@ $(BENCH)/%.cc.o: %.cc $(BUILD)/rel/flags
 
 define bench_rule
 $(call bench_objs,$1): BENCH_CFLAGS = $$(BENCH_CFLAGS_$1)
-$(BENCH)/bench_$1: $(call bench_objs,$1) $$(LIB_rel)
+$(BENCH)/bench_$1: $(call bench_objs,$1) $$(BENCH_MORE_$1) $$(LIB_rel)
 	$$(if $(Q),@echo "  LD $$@")
 	$(Q)$(if $(filter %.cc,$(call bench_srcs,$1)),$$(BENCH_CXX),$$(CC)) -pthread -o $$@ $$^ $$(BENCH_LIBS_$1)
 -include $$(patsubst %.o,%.d,$(call bench_objs,$1))
@@ -52,6 +54,12 @@ $(BENCH)/peer_go: bench/peers/peer_go.go
 $(BENCH)/peer_zmq: bench/peers/peer_zmq.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 -O2 -Wall -Wextra -pthread $(HOSTED_DEFS) -o $@ $< -lzmq
+
+BENCH_LIBS_peer_zmq_bridge := -lzmq
+BENCH_LIBS_peer_nng_bridge := -lnng
+$(BENCH_BRIDGE_PEERS:%=$(BENCH)/%): $(BENCH)/%: bench/peers/%.c bench/peers/peer_bridge.h
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=c11 -O2 -Wall -Wextra -pthread $(HOSTED_DEFS) -o $@ $< $(BENCH_LIBS_$*)
 
 $(BENCH)/wc_hash: examples/peers/wc_hash.c
 	@mkdir -p $(@D)
