@@ -16,6 +16,7 @@
 #define IMAGE_NAME "gmk_gpu.ptx"
 #define IMAGE_MAX ((off_t)256 << 20)
 #define LOG_BYTES 8192u
+#define FACTS_VERSION 1u
 #define STACK_MAX (512u << 10) /* of a thread; what no GPU exceeds */
 
 /* ---- files --------------------------------------------------------------------------------- */
@@ -123,13 +124,18 @@ static bool fact(const char *text, const char *name, uint64_t *value)
 static int read_facts(host_t *h, image_t *i)
 {
     char path[PATH_MAX], *text = NULL;
+    uint64_t version = 0;
 
     if (facts_path(h, i->path, path) != 0 || read_file(h, path, &text) != 0)
         return -1;
-    bool found = fact(text, "\"stack_bytes\"", &i->stack_bytes);
+    bool found = fact(text, "\"version\"", &version) && fact(text, "\"stack_bytes\"", &i->stack_bytes);
     free(text);
-    if (!found || i->stack_bytes == 0 || i->stack_bytes > STACK_MAX)
-        return host_fail(h, GMK_HOST_EXIT_TROUBLE, "'%s': no \"stack_bytes\" from 1 to %u", path, STACK_MAX);
+    if (!found || version != FACTS_VERSION)
+        return host_fail(h, GMK_HOST_EXIT_TROUBLE,
+                         "'%s': no facts of version %u: build image and host together", path, FACTS_VERSION);
+    if (i->stack_bytes == 0 || i->stack_bytes > STACK_MAX)
+        return host_fail(h, GMK_HOST_EXIT_TROUBLE, "'%s': stack_bytes is %llu, not 1 to %u", path,
+                         (unsigned long long)i->stack_bytes, STACK_MAX);
     return 0;
 }
 

@@ -36,7 +36,7 @@ def write(path, text):
 
 
 IMAGE = write("gmk_gpu.ptx", ".version 7.8\n.target sm_80\n.address_size 64\n")
-FACTS = write("gmk_gpu.json", '{"arch": "sm_80", "stack_bytes": 4096}\n')
+FACTS = write("gmk_gpu.json", '{\n   "stack_bytes" : 4096,\n   "version" : 1\n}\n')
 
 
 def cuda(fake="", *options, device="cuda", **more):
@@ -205,13 +205,16 @@ def images():
         reports, ended, said = tell(Host("--device", "cuda", "--image", path, fake=""))
         check(name, ended == TROUBLE and [r[0] for r in reports] == [FAILED] and text in reports[0][3], f"{ended}\n{reports}\n{said}")
 
-    good, facts = ".version 7.8\n", '{"stack_bytes": 1024}'
+    good, facts = ".version 7.8\n", '{"version": 1, "stack_bytes": 1024}'
     image("no image", "x.ptx': No such file", None, facts)
     image("an empty image", "x.ptx': no file of 1 byte to 256 MiB", "", facts)
     image("an image that is none", "cuModuleLoadDataEx: a PTX JIT", "hello", facts)
     image("no facts", "x.json': No such file", good, None)
-    for n, bad in enumerate(("{}", '{"stack_bytes": "4096"}', '{"stack_bytes": 0}', '{"stack_bytes": -1}', '{"stack_bytes": 524289}', '{"stack_bytes": 99999999999999999999}')):
-        image(f"facts without a stack {n}", 'no "stack_bytes" from 1 to 524288', good, bad)
+    for n, bad in enumerate(("{}", '{"version": 2, "stack_bytes": 1024}', '{"version": 1, "stack_bytes": "1024"}',
+                             '{"version": 1, "stack_bytes": 99999999999999999999}')):
+        image(f"facts that are none {n}", "x.json': no facts of version 1: ", good, bad)
+    for bad in "0", "524289":
+        image(f"facts with a stack of {bad}", f"stack_bytes is {bad}, not 1 to 524288", good, facts.replace("1024", bad))
     reports, ended, said = tell(Host("--device", "cuda", "--image", T, fake=""))
     check("a folder as an image", ended == TROUBLE and reports[0][0] == FAILED, f"{ended}\n{reports}\n{said}")
     for where, place in ("beside the program", "a/gmk_gpu"), ("where it is installed", "b/lib/ggmk/gmk_gpu"):
