@@ -95,7 +95,7 @@ static void defaults(gmk_boot_cfg_t *c)
     OR(n_workers, cpus < GMK_MAX_WORKERS ? cpus : GMK_MAX_WORKERS);
     OR(n_tenants, 1);
     OR(n_types, 256);
-    OR(batch, 32);
+    OR(batch, gmk_hal_lanes() > 32 ? gmk_hal_lanes() : 32);
     OR(name, "cpu.0");
     OR(args, "");
     OR(halt_timeout_ns, 5000000000u);

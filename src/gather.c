@@ -128,17 +128,18 @@ static uint8_t kind_of(const gmk_core_t *k, const gmk_task_t *t)
     return (flags & GMK_HANDLER_BLOCK) != 0 ? 2 : (flags & GMK_HANDLER_WARP) != 0 ? 1 : 0;
 }
 
-static uint32_t append_kind(gmk_worker_t *w, const uint8_t *kinds, uint32_t kind, uint32_t at)
+#define KIND_TAKEN 3u /* it has its place */
+
+static uint32_t append_kind(gmk_worker_t *w, uint8_t *kinds, uint32_t kind, uint32_t at)
 {
-    uint64_t taken = 0;
     for (uint32_t i = 0; i < w->n; i++) {
-        const gmk_task_t *t = &w->batch[i].task;
-        if ((taken >> i & 1) != 0 || kinds[i] != kind)
+        if (kinds[i] != kind)
             continue;
+        uint32_t type = w->batch[i].task.type;
         for (uint32_t j = i; j < w->n; j++)
-            if ((taken >> j & 1) == 0 && w->batch[j].task.type == t->type && kinds[j] == kind) {
+            if (kinds[j] == kind && w->batch[j].task.type == type) {
                 w->order[at++] = (uint8_t)j;
-                taken |= (uint64_t)1 << j;
+                kinds[j] = KIND_TAKEN;
             }
     }
     return at;

@@ -44,7 +44,7 @@ static inline int call(gmk_lane_t *l, gmk_task_t *t, gmk_handler_fn fn)
     l->ctx.verdict = GMK_VERDICT_NONE;
     l->ctx.task = t;
     gmk_leave(&w->front);
-    int rc = fn(&l->ctx);
+    int rc = gmk_hal_call(t->type, fn, &l->ctx);
     gmk_enter(&w->front);
     l->ctx.task = &gmk_no_task;
     if (gmk_hal_lanes() == 1)
@@ -222,7 +222,7 @@ void gmk_run_wide(gmk_lane_t *l, gmk_slot_t *s)
     l->current = &s->task;
     l->ctx.task = &s->task;
     l->ctx.verdict = GMK_VERDICT_NONE;
-    int rc = fn != NULL ? fn(&l->ctx) : GMK_ERR_POISONED;
+    int rc = fn != NULL ? gmk_hal_call(s->task.type, fn, &l->ctx) : GMK_ERR_POISONED;
     l->ctx.task = &gmk_no_task;
     meet(l);
     if (l->ctx.lane == 0)

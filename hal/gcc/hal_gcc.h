@@ -137,6 +137,14 @@ GMK_HAL_INLINE void gmk_fence(enum gmk_order o, enum gmk_scope s)
 }
 #endif
 
+/* A worker calls the handler of a type.  The context is a gmk_ctx_t. */
+struct gmk_ctx;
+GMK_HAL_INLINE int gmk_hal_call(uint32_t type, int (*fn)(struct gmk_ctx *), struct gmk_ctx *ctx)
+{
+    (void)type;
+    return fn(ctx);
+}
+
 GMK_HAL_INLINE uint32_t gmk_hal_lane(void) { return 0; }
 GMK_HAL_INLINE uint32_t gmk_hal_lanes(void) { return 1; }
 GMK_HAL_INLINE void gmk_hal_block_barrier(void) {}

@@ -78,7 +78,8 @@ static struct {
 uint32_t gmk_hal_cpu_count(void)
 {
     uint32_t blocks = (uint32_t)__nvvm_read_ptx_sreg_nctaid_x();
-    return blocks > 1 ? blocks - 1 : 1; /* block 0 serves the kernel from outside */
+    return blocks > 2 ? blocks - 2
+                      : 1; /* block 0 serves the kernel from outside, one is for a bridge's pump */
 }
 
 int gmk_hal_thread_create(gmk_hal_thread_t *t, const char *name, uint32_t cpu, void (*fn)(void *), void *arg)

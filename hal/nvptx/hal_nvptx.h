@@ -179,6 +179,18 @@ GMK_HAL_INLINE uint64_t gmk_hal_cycles(void)
     return v;
 }
 
+/*
+ * The build makes gmk_image_call: a switch on the type over the handlers of the image's modules
+ * (tools/gpu-image).  A call through fn would cost the optimiser all it knows about the handlers.
+ */
+struct gmk_ctx;
+extern int gmk_image_call(uint32_t type, struct gmk_ctx *ctx);
+GMK_HAL_INLINE int gmk_hal_call(uint32_t type, int (*fn)(struct gmk_ctx *), struct gmk_ctx *ctx)
+{
+    (void)fn;
+    return gmk_image_call(type, ctx);
+}
+
 GMK_HAL_INLINE uint32_t gmk_hal_lane(void) { return (uint32_t)__nvvm_read_ptx_sreg_tid_x(); }
 GMK_HAL_INLINE uint32_t gmk_hal_lanes(void) { return (uint32_t)__nvvm_read_ptx_sreg_ntid_x(); }
 

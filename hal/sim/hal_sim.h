@@ -56,6 +56,14 @@ void gmk_hal_relax(uint32_t round);
 uint64_t gmk_hal_now_ns(void);
 uint64_t gmk_hal_cycles(void);
 
+/* A worker calls the handler of a type.  The context is a gmk_ctx_t. */
+struct gmk_ctx;
+GMK_HAL_INLINE int gmk_hal_call(uint32_t type, int (*fn)(struct gmk_ctx *), struct gmk_ctx *ctx)
+{
+    (void)type;
+    return fn(ctx);
+}
+
 uint32_t gmk_hal_lane(void);
 uint32_t gmk_hal_lanes(void);
 void gmk_hal_block_barrier(void);

@@ -76,6 +76,8 @@ typedef struct gmk_fault_info {
  *   uint32_t gmk_hal_ballot(uint32_t mask, bool pred);        lanes of the warp where pred holds
  *   uint32_t gmk_hal_shuffle(uint32_t mask, uint32_t v, uint32_t from);
  *   uint32_t gmk_hal_coalesce(void);      mask of the lanes of the warp active here
+ *   int gmk_hal_call(uint32_t type, int (*fn)(struct gmk_ctx *), struct gmk_ctx *ctx);
+ *                                         the handler of a type, which is fn; a closed image may know it
  *   void *gmk_hal_scratch(void *worker_scratch);  where ALL-phase decisions are kept
  *   gmk_hal_memset/memcpy/memmove/memcmp
  *   uint16_t gmk_hal_once16(const uint16_t *p), 32, 64:  a plain load of exactly that width, never

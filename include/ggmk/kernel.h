@@ -52,7 +52,7 @@ typedef struct gmk_boot_cfg {
     uint32_t n_tenants;       /* 1 .. 4096; default 1.  A tenant is a label: there are no quotas */
     uint32_t task_max;        /* task credits; default: what the slab's share holds, <= 65536 */
     uint32_t n_types;         /* handler types, 2 .. 4096; default 256 */
-    uint32_t batch;           /* tasks per gather, 1 .. 64; default 32 */
+    uint32_t batch;           /* tasks per gather, 1 .. 64; default 32; both at least a worker's lanes */
     uint32_t flags;           /* GMK_BOOT_* */
     const char *name;         /* 1-31 bytes of [a-zA-Z0-9_.-]; default "cpu.0" */
     uint64_t halt_timeout_ns; /* default 5 s */

@@ -75,11 +75,21 @@ typedef struct gmk_module {
  * Puts a module into the linker section that boots with GMK_BOOT_LINKED collect:
  *     static gmk_module_t counter = { .name = "counter", ... };
  *     GMK_MODULE(counter);
- * Works with libgmk_cpu.a and .so alike, and under --gc-sections (hence "retain").
+ * Works with libgmk_cpu.a and .so alike, and under --gc-sections (hence "retain").  In C it also gives the
+ * module a second name, gmk_image_module_counter, by which the list of a closed image refers to it: that
+ * name is known in the whole program, or shared object, and is unique there.
  */
 #define GMK_MODULE(module)                                                                                   \
+    GMK_MODULE_NAMED(module)                                                                                 \
     __attribute__((used, retain,                                                                             \
                    section("gmk_modules"))) static gmk_module_t *const gmk_module_entry_##module = &(module)
+
+#ifdef __cplusplus
+#define GMK_MODULE_NAMED(module) /* a C++ name is not what it is called in the object */
+#else
+#define GMK_MODULE_NAMED(module)                                                                             \
+    extern gmk_module_t gmk_image_module_##module __attribute__((alias(#module), visibility("hidden")));
+#endif
 
 /*
  * Loads a module while the kernel runs: opens the channels it declares, registers its handlers,
