@@ -24,6 +24,7 @@ include mk/install.mk
 -include mk/count.mk
 -include mk/machine.mk
 -include mk/nvptx.mk
+-include mk/gpu.mk
 -include mk/model.mk
 -include mk/bench.mk
 
