@@ -10,7 +10,7 @@
 #
 #:test          all tests that can run here, after tools/deps has seen to the packages
 #:              TESTS_ALSO=program adds programs of one's own
-#:test-GROUP    one group: ring alloc sched chan module worker boot observe hal
+#:test-GROUP    one group: ring alloc sched chan module worker boot observe hal bridge gpu
 #:              sim nvptx demo tools install docs soak loader qemu machine fuzz
 
 TEST_NAMES_ring := ring spsc mpmc mpsc timerq
@@ -22,8 +22,9 @@ TEST_NAMES_worker := worker outcome fault watchdog port
 TEST_NAMES_boot := boot halt api
 TEST_NAMES_observe := observe trace hist metrics usermetrics export format
 TEST_NAMES_hal := hal
+TEST_NAMES_bridge := bridge outlet
 
-UNIT_GROUPS := ring alloc sched chan module worker boot observe hal
+UNIT_GROUPS := ring alloc sched chan module worker boot observe hal bridge
 TEST_GROUPS := $(UNIT_GROUPS) nvptx demo tools install docs
 
 TESTS_demo := $(wildcard test/wordcount*.t test/demo*.t)

@@ -48,7 +48,7 @@ endif
 endef
 
 define variant_rules
-LIB_OBJS_$1 := $(patsubst %.c,$(BUILD)/$1/%.o,$(CORE_SRCS) $(HAL_SRCS))
+LIB_OBJS_$1 := $(patsubst %.c,$(BUILD)/$1/%.o,$(CORE_SRCS) $(BRIDGE_SRCS) $(HAL_SRCS) $(DRIVER_SRCS))
 LIB_$1 := $(BUILD)/$1/libgmk_cpu.a
 FLAGS_$1 = $$(strip $$(CC_$1) $(BASE_CFLAGS) $$(CFLAGS_$1) $(EXTRA_CFLAGS))
 
@@ -58,7 +58,9 @@ $(BUILD)/$1/%.o: %.c $(BUILD)/$1/flags | $(BUILD)/deps/build
 	$(Q)$$(FLAGS_$1) $$(DEFS) -MMD -MP -c -o $$@ $$<
 
 $(BUILD)/$1/src/%.o: DEFS = $(CORE_DEFS)
+$(BUILD)/$1/bridge/%.o: DEFS = $(CORE_DEFS)
 $(BUILD)/$1/hal/%.o: DEFS = $(HOSTED_DEFS)
+$(BUILD)/$1/gpu/%.o: DEFS = $(HOSTED_DEFS)
 $(BUILD)/$1/test/%.o: DEFS = $(HOSTED_DEFS) -Itest
 $(BUILD)/$1/examples/%.o: DEFS = $(HOSTED_DEFS)
 
