@@ -344,3 +344,5 @@ gmk_module_t wc_count = {
     .init = init,
     .fini = fini,
 };
+
+GMK_MODULE(wc_count);

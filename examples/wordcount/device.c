@@ -36,3 +36,5 @@ static int init(gmk_ctx_t *c)
 }
 
 gmk_module_t wc_setup = {.name = "wc.setup", .version = 1, .init = init};
+
+GMK_MODULE(wc_setup);

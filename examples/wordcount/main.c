@@ -15,7 +15,7 @@ static int boot(program_t *p)
 
 int main(int argc, char **argv)
 {
-    static program_t p = {.name = "wordcount", .more_usage = "", .boot = boot};
+    static program_t p = {.name = "wordcount", .kernel_name = "wordcount", .more_usage = "", .boot = boot};
 
     parse_options(&p, argc, argv);
     return run(&p);

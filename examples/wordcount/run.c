@@ -131,7 +131,7 @@ static int open_trace(program_t *p)
 
 int boot_modules(program_t *p, gmk_module_t **modules, uint32_t n)
 {
-    gmk_boot_cfg_t cfg = {.name = "wordcount", .arena_size = p->opt.memory, .n_workers = p->opt.workers};
+    gmk_boot_cfg_t cfg = {.name = p->kernel_name, .arena_size = p->opt.memory, .n_workers = p->opt.workers};
 
     cfg.flags = GMK_BOOT_NO_WATCHDOG; /* a batch job: sorting many words for long is no stall */
     cfg.trace_level = p->opt.trace ? GMK_TRACE_ALL : GMK_TRACE_DEFAULT;

@@ -28,8 +28,9 @@ typedef struct options {
 typedef struct program program_t;
 struct program {
     /* The program's own, set before parse_options.  Its options have values from 256 up. */
-    const char *name;
-    const char *more_usage; /* lines on its own options; "" = none */
+    const char *name;        /* in messages */
+    const char *kernel_name; /* of the kernel that runs here */
+    const char *more_usage;  /* lines on its own options; "" = none */
     const struct option *more_options;
     uint32_t n_more_options;
     void (*option)(program_t *p, int option, const char *value);

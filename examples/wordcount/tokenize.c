@@ -340,3 +340,5 @@ gmk_module_t wc_tokenize = {
     .n_handlers = 1,
     .init = init,
 };
+
+GMK_MODULE(wc_tokenize);

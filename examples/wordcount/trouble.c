@@ -35,3 +35,5 @@ gmk_module_t wc_trouble = {
     .n_channels = 3,
     .init = init,
 };
+
+GMK_MODULE(wc_trouble);
