@@ -279,6 +279,11 @@ int main(int argc, char **argv)
         {"shm-1", run_shm_single, 10000000},
         {"local-trips", run_local_trips, 100000},
         {"shm-trips", run_shm_trips, 100000},
+        {"kernels", bridge_kernels_messages, 1000000},
+        {"kernels-1", bridge_kernels_single, 1000000},
+        {"kernels-trips", bridge_kernels_trips, 20000},
+        {"kernels-load", bridge_kernels_load, 8192},
+        {"kernels-payloads", bridge_kernels_payloads, (uint64_t)512 << 20},
         {NULL, NULL, 0},
     };
 

@@ -69,4 +69,11 @@ static inline void bridge_meet(bridge_desk_t *d)
 /* Runs `side` for both sides of a fresh region and returns the longer of their times; ends on a wrong message. */
 double bridge_run(void (*side)(bridge_side_t *s), bool processes, uint64_t n, uint32_t commit);
 
+/* The cases of bench_bridge_kernels.c. */
+void bridge_kernels_messages(uint32_t unused, uint64_t n);
+void bridge_kernels_single(uint32_t unused, uint64_t n);
+void bridge_kernels_trips(uint32_t unused, uint64_t n);
+void bridge_kernels_load(uint32_t unused, uint64_t n);
+void bridge_kernels_payloads(uint32_t unused, uint64_t bytes_each);
+
 #endif

@@ -13,7 +13,7 @@ BENCH_CXXFLAGS := -std=c++17 -O2 -g -Wall -Wextra -pthread -Iinclude -iquote src
 BENCH_LIBS_ring := -ltbb -lrte_ring -lrte_eal
 BENCH_CFLAGS_ring = $(shell pkg-config --cflags libdpdk 2>/dev/null || echo -isystem /usr/include/dpdk)
 BENCH_LIBS_alloc := -ldl
-BENCH_MORE_bridge := $(BUILD)/rel/bridge/region.o
+BENCH_MORE_bridge := $(BENCH)/bench/gpu/near.c.o $(BENCH)/bench/gpu/far.c.o
 
 bench_srcs = $(sort $(wildcard bench/bench_$1.c bench/bench_$1_*.c bench/bench_$1.cc bench/bench_$1_*.cc))
 bench_objs = $(patsubst %,$(BENCH)/%.o,$(call bench_srcs,$1))
@@ -38,7 +38,7 @@ $(call bench_objs,$1): BENCH_CFLAGS = $$(BENCH_CFLAGS_$1)
 $(BENCH)/bench_$1: $(call bench_objs,$1) $$(BENCH_MORE_$1) $$(LIB_rel)
 	$$(if $(Q),@echo "  LD $$@")
 	$(Q)$(if $(filter %.cc,$(call bench_srcs,$1)),$$(BENCH_CXX),$$(CC)) -pthread -o $$@ $$^ $$(BENCH_LIBS_$1)
--include $$(patsubst %.o,%.d,$(call bench_objs,$1))
+-include $$(patsubst %.o,%.d,$(call bench_objs,$1) $$(BENCH_MORE_$1))
 endef
 $(foreach n,$(BENCH_PRESENT),$(eval $(call bench_rule,$n)))
 
