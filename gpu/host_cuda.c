@@ -192,7 +192,7 @@ static int make_streams(host_t *h)
 static int start(host_t *h)
 {
     gmk_gpu_params_t params = {.version = GMK_GPU_VERSION,
-                               .max_workers = h->opt.workers,
+                               .max_workers = on.blocks - (GMK_GPU_BLOCKS_MIN - 1),
                                .region = on.region,
                                .region_bytes = h->region_bytes,
                                .pages = on.pages,

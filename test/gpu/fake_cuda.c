@@ -525,11 +525,9 @@ static int run_kernel(void)
                                   .arena_bytes = p->arena_bytes,
                                   .mods = gmk_image_modules,
                                   .n_mods = gmk_image_n_modules,
-                                  .max_workers = p->max_workers,
+                                  .max_workers = p->max_workers < 4 ? p->max_workers : 4, /* threads */
                                   .boot_flags = p->boot_flags};
 
-    if (!launch.max_workers || launch.max_workers > fake.blocks - (GMK_GPU_BLOCKS_MIN - 1))
-        launch.max_workers = fake.blocks - (GMK_GPU_BLOCKS_MIN - 1);
     return gmk_device_run(&launch);
 }
 
@@ -544,7 +542,8 @@ static void wait_ms(int ms)
 static void *kernel(void *arg)
 {
     (void)arg;
-    console_line("fake kernel: %u blocks, %zu bytes of stack", fake.blocks, fake.stack_bytes);
+    console_line("fake kernel: %u blocks, %u workers, %zu bytes of stack", fake.blocks,
+                 fake.params.max_workers, fake.stack_bytes);
     for (int i = 0, n = setting("lines", 0); i < n; i++)
         console_line("line %d", i);
     if (word("fault-ms")) {
@@ -568,8 +567,10 @@ static void check_launch(CUstream stream, unsigned blocks, const gmk_gpu_params_
 {
     if (own_stream("cuLaunchCooperativeKernel", stream) != fake.kernel_stream)
         misuse("a kernel on a stream that did not zero its memory");
-    if (p->version != GMK_GPU_VERSION || p->reserved != 0 || blocks < GMK_GPU_BLOCKS_MIN)
-        misuse("parameters of version %u, %u blocks", p->version, blocks);
+    if (p->version != GMK_GPU_VERSION || p->reserved != 0)
+        misuse("parameters of version %u", p->version);
+    if (blocks < GMK_GPU_BLOCKS_MIN || p->max_workers > blocks - (GMK_GPU_BLOCKS_MIN - 1))
+        misuse("%u workers in %u blocks", p->max_workers, blocks);
     if (p->pages % ALIGN != 0 || p->pages < fake.zeroed.device ||
         p->pages + p->pages_bytes > fake.zeroed.device + fake.zeroed.bytes ||
         p->arena_bytes >= p->pages_bytes)

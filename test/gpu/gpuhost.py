@@ -26,10 +26,15 @@ DEVICE, FAILED, FAULT, STOPPED = 1, 2, 3, 4  # kinds of reports
 AUTO, CUDA, SOFT = 0, 1, 2
 OK, TROUBLE, USAGE, NO_DEVICE = 0, 1, 2, 3  # exit statuses
 REPORT = struct.Struct("<IIIi240s")
-SIDE_AT, STOP_AT = 48, 8  # in the head, the offsets of the sides; in a side, the word that asks for a stop
 
 library = ctypes.CDLL(os.path.join(BUILD, "libgmk_cpu.so"))
 library.gmk_region_bytes.restype = ctypes.c_uint64
+library.gmk_strerror.restype = ctypes.c_char_p
+
+
+def call(name, *arguments):
+    code = getattr(library, name)(*arguments)
+    assert code == 0, f"{name}: {library.gmk_strerror(code).decode()}"
 
 
 class Config(ctypes.Structure):
@@ -47,17 +52,35 @@ class Region:
         self.fd = os.memfd_create("region", os.MFD_CLOEXEC)
         os.ftruncate(self.fd, self.bytes)
         self.memory = mmap.mmap(self.fd, self.bytes)
-        at = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
-        code = library.gmk_region_format(ctypes.c_void_p(at), ctypes.c_uint64(self.bytes), ctypes.byref(cfg))
-        assert code == 0, f"gmk_region_format: {code}"
+        self.at = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(self.memory)))
+        call("gmk_region_format", self.at, ctypes.c_uint64(self.bytes), ctypes.byref(cfg))
 
-    def word(self, at, value=None, kind="<I"):
+    def word(self, at, value=None):
         if value is not None:
-            struct.pack_into(kind, self.memory, at, value)
-        return struct.unpack_from(kind, self.memory, at)[0]
+            struct.pack_into("<I", self.memory, at, value)
+        return struct.unpack_from("<I", self.memory, at)[0]
+
+
+class Peer:
+    """A kernel of this process on side 0 of a region."""
+
+    def __init__(self, region):
+        self.kernel = (ctypes.c_uint64 * 64)()  # gmk_kernel_t
+        self.bridge = ctypes.c_void_p()
+        self.region = region  # stays
+        call("gmk_boot", self.kernel, (ctypes.c_uint64 * 64)(), None, 0)  # gmk_boot_cfg_t, all defaults
+        call("gmk_bridge_create", self.kernel, None, ctypes.byref(self.bridge))
+        call("gmk_bridge_up", self.bridge, region.at, ctypes.c_uint64(region.bytes), 0)
+
+    def ready(self):
+        return library.gmk_bridge_wait_ready(self.bridge, ctypes.c_uint64(PATIENCE * 10**9)) == 0
 
     def ask_stop(self):
-        self.word(self.word(SIDE_AT, kind="<Q") + STOP_AT, 1, "<Q")
+        call("gmk_bridge_ask_stop", self.bridge)
+
+    def end(self):
+        library.gmk_bridge_destroy(self.bridge)
+        call("gmk_halt", self.kernel)
 
 
 # A library that none can open hides the driver that this machine may have.
