@@ -31,6 +31,7 @@ static void defaults(gmk_gpu_cfg_t *c)
     if (c->max_resets == UINT32_MAX)
         c->max_resets = 0;
     OR(bridge.beat_ns, c->beat_ns);
+    c->bridge.flags |= GMK_BRIDGE_OF_MODULE;
 }
 
 static char *copy_of(const char *text) { return text == NULL ? NULL : strdup(text); }

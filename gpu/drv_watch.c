@@ -233,10 +233,11 @@ static int wait_until_ready(gmk_gpu_t *g, char why[GMK_DRV_TEXT])
     uint64_t start = gmk_hal_now_ns();
     gmk_bridge_stats_t s;
     for (;;) {
+        bool ready = gmk_bridge_wait_ready(g->bridge, 0) == GMK_OK;
         int rc = check_bridge(g, &s, why);
         if (rc == GMK_OK)
             rc = check_process(g, why); /* after the bridge: whatever led to READY has been said */
-        if (rc < 0 || s.state == GMK_BRIDGE_READY)
+        if (rc < 0 || ready)
             return rc;
         if (stopping(g)) {
             gmk_drv_text(why, GMK_DRV_TEXT, "the kernel halts");
@@ -257,6 +258,15 @@ static void begin_watch(gmk_gpu_t *g)
     g->peer = (gmk_drv_pulse_t){.beats = s.peer.beats};
     for (uint32_t i = 0; i < GMK_MAX_WORKERS; i++)
         g->worker[i] = (gmk_drv_pulse_t){0};
+}
+
+/* A message that passed since the last look ends a row of resets. */
+static void count_messages(gmk_gpu_t *g, const gmk_bridge_stats_t *s)
+{
+    if (s->received + s->acknowledged == g->messages)
+        return;
+    g->messages = s->received + s->acknowledged;
+    g->in_a_row = 0;
 }
 
 /* A new process with a new region.  What an error leaves behind, put_down takes away. */
@@ -327,7 +337,10 @@ static void give_up(gmk_gpu_t *g, const char *before, const char *why)
 static void recover(gmk_gpu_t *g, char why[GMK_DRV_TEXT])
 {
     char before[48];
+    gmk_bridge_stats_t s;
     int rc = GMK_ERR_KERNEL_RESET;
+    if (gmk_bridge_stats(g->bridge, &s) == GMK_OK)
+        count_messages(g, &s);
     while (rc < 0 && !stopping(g)) {
         bool last = g->in_a_row >= g->cfg.max_resets;
         set_state(g, GMK_GPU_RESETTING);
@@ -432,10 +445,7 @@ static bool has_failed(gmk_gpu_t *g, char why[GMK_DRV_TEXT])
     gmk_bridge_stats_t s;
     if (reset_is_asked(g, why) || check_process(g, why) < 0 || check_bridge(g, &s, why) < 0)
         return true;
-    if (s.received + s.acknowledged != g->messages) {
-        g->messages = s.received + s.acknowledged;
-        g->in_a_row = 0;
-    }
+    count_messages(g, &s);
     return is_silent(g, &s, why);
 }
 
@@ -452,18 +462,16 @@ static void watch(gmk_gpu_t *g)
 
 /* ---- the life of the thread ---------------------------------------------------------------- */
 
-/* The halt: half of its time for the peer to stop in order. */
+/* The halt: half of its time for a peer that is up to stop in order. */
 static void stop_in_order(gmk_gpu_t *g)
 {
     char why[GMK_DRV_TEXT], line[GMK_DRV_TEXT + 64];
-    bool there = g->host.pid != 0;
+    bool up = g->state == GMK_GPU_UP;
     (void)gmk_bridge_ask_stop(g->bridge);
-    bool ended = gmk_drv_host_ended(&g->host, core_of(g)->halt_timeout_ns / 2);
-    if (!there)
-        return;
-    if (!ended)
+    bool ended = up && gmk_drv_host_ended(&g->host, core_of(g)->halt_timeout_ns / 2);
+    if (up && !ended)
         gmk_drv_say(g, "has not stopped in order within half of the halt timeout; its process is killed");
-    else if (gmk_drv_host_how(&g->host, why) != GMK_HOST_EXIT_OK) {
+    if (ended && gmk_drv_host_how(&g->host, why) != GMK_HOST_EXIT_OK) {
         gmk_drv_text(line, sizeof line, "did not stop in order: %s", why);
         gmk_drv_say(g, line);
     }

@@ -271,7 +271,7 @@ typedef struct gmk_worker {
     gmk_a32_t state;     /* enum gmk_worker_state */
     gmk_a32_t condemned; /* set by the rescuer, see watchdog.c */
     gmk_a32_t cur;       /* 1 + position of the running task, 0 = none */
-    gmk_a32_t cur_type;
+    gmk_a32_t cur_type; /* of the running task, 0 = none */
     gmk_a32_t batched; /* tasks in the batch under way */
     gmk_a32_t rescued; /* 1 + first position the rescuer took, | GMK_RESCUED_NEXT; 0 = undecided */
     gmk_a64_t beats;   /* grows with every batch and gmk_over_budget */

@@ -124,6 +124,7 @@ static void account(gmk_worker_t *w)
 {
     gmk_store64(&w->beats, gmk_load64(&w->beats, GMK_RLX, GMK_KERNEL) + 1, GMK_RLX, GMK_KERNEL);
     gmk_store32(&w->cur, 0, GMK_RLX, GMK_KERNEL);
+    gmk_store32(&w->cur_type, 0, GMK_RLX, GMK_KERNEL);
     if (gmk_hal_lanes() == 1)
         gmk_tally_flush(&w->lanes[0]);
     spill_next(w);

@@ -107,10 +107,15 @@ static void word_for(uint32_t epoch, char word[16])
     (void)snprintf(word, 16, "%.*s", (int)strcspn(at, ","), at);
 }
 
+/* Adds a word; what does not fit is cut off. */
 static void append(char *to, size_t size, const char *text)
 {
     size_t n = strlen(to);
-    (void)snprintf(to + n, size - n, "%s%s", n > 0 ? " " : "", text);
+    if (n > 0 && n + 1 < size)
+        to[n++] = ' ';
+    while (n + 1 < size && *text != '\0')
+        to[n++] = *text++;
+    to[n] = '\0';
 }
 
 static int tell_args(int argc, char **argv)
@@ -136,9 +141,10 @@ static void open_descriptors(char *text, size_t size)
 
 static int tell_table(const char *descriptors)
 {
-    char text[GMK_HOST_TEXT], line[256];
+    char text[GMK_HOST_TEXT] = "", line[256];
     FILE *f = fopen("/proc/self/status", "r");
-    (void)snprintf(text, sizeof text, "fds %s", descriptors);
+    append(text, sizeof text, "fds");
+    append(text, sizeof text, descriptors);
     while (f != NULL && fgets(line, sizeof line, f) != NULL)
         if (strncmp(line, "SigBlk:", 7) == 0 || strncmp(line, "SigIgn:", 7) == 0) {
             line[strcspn(line, "\n")] = '\0';
