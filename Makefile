@@ -25,6 +25,7 @@ include mk/install.mk
 -include mk/machine.mk
 -include mk/nvptx.mk
 -include mk/gpu.mk
+-include mk/gpuhost.mk
 -include mk/model.mk
 -include mk/bench.mk
 

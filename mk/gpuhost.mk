@@ -22,6 +22,7 @@ $(BUILD)/$1/gpu/$2.image.o: $(GPU_DIR)/$2.image.c $(BUILD)/$1/flags
 	@mkdir -p $$(@D)
 	$(Q)$$(FLAGS_$1) $(HOSTED_DEFS) -Igpu -MMD -MP -c -o $$@ $$<
 endef
+$(GPU_DIR)/gmk_gpu.image.c $(GPU_DIR)/gmk_gpu_test.image.c: | $(BUILD)/deps/build
 $(eval $(call gpuhost_table,rel,gmk_gpu))
 $(eval $(call gpuhost_table,rel,gmk_gpu_test))
 $(eval $(call gpuhost_table,pic,gmk_gpu_test))
