@@ -140,7 +140,7 @@ static bool add_long(gmk_ctx_t *c, shard_t *s, const wc_long_t *l, const uint8_t
     return true;
 }
 
-static bool add_longs(gmk_ctx_t *c, shard_t *s, wc_batch_t *b)
+WC_APART static bool add_longs(gmk_ctx_t *c, shard_t *s, wc_batch_t *b)
 {
     const uint8_t *from = wc_longs(b);
 
@@ -264,7 +264,7 @@ static int emit_records(gmk_ctx_t *c, shard_t *s, const ref_t *refs, uint64_t n)
     return rc;
 }
 
-static int emit_top(gmk_ctx_t *c, shard_t *s)
+WC_APART static int emit_top(gmk_ctx_t *c, shard_t *s)
 {
     uint64_t words = s->used + s->longs_used;
     uint64_t max = wc_config.top && wc_config.top < words ? wc_config.top : words;

@@ -167,7 +167,7 @@ static inline void add_word(tokenizer_t *t, const uint8_t *word, uint64_t len)
 }
 
 /* Finds every word of the text.  The zero bytes behind it end the last one. */
-static void scan(tokenizer_t *t)
+WC_APART static void scan(tokenizer_t *t)
 {
     const uint8_t *text = wc_text(t->chunk), *start = NULL;
     uint64_t inside = 0; /* was the byte before this block a letter? */

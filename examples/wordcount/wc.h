@@ -141,6 +141,9 @@ static inline uint64_t wc_record_bytes(uint64_t len)
 
 #define WC_TOP_SLOTS (4 * WC_MAX_SHARDS)
 
+/* A part of a handler that is big and seldom entered: what it needs of a GPU's registers is saved there alone. */
+#define WC_APART __attribute__((noinline))
+
 /* ---- shared little things ----------------------------------------------------------------- */
 
 /* Multiply-xorshift over both keys; the high bits choose the shard, the low ones the slot. */
