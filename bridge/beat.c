@@ -24,7 +24,8 @@ void gmk_beat_publish(gmk_bridge_t *b)
     for (uint32_t w = 0; w < k->n_workers && w < GMK_REGION_WORKERS; w++)
         gmk_store64(&s->worker[w], worker_word(k, w), GMK_RLX, GMK_SYSTEM);
     /* Outcomes before acceptance: what is read later is never less than what had been accepted. */
-    uint64_t completed = GMK_TOTAL(k, completed), failed = GMK_TOTAL(k, failed), dropped = GMK_TOTAL(k, dropped);
+    uint64_t completed = GMK_TOTAL(k, completed), failed = GMK_TOTAL(k, failed),
+             dropped = GMK_TOTAL(k, dropped);
     gmk_store64(&s->completed, completed, GMK_RLX, GMK_SYSTEM);
     gmk_store64(&s->failed, failed, GMK_RLX, GMK_SYSTEM);
     gmk_store64(&s->dropped, dropped, GMK_RLX, GMK_SYSTEM);

@@ -19,9 +19,10 @@ static int configure(gmk_bridge_cfg_t *c)
     OR(spin_ns, 50000);
     OR(nap_ns, 1000000);
     OR(window, 256);
-    if (c->batch > 64 || c->flush_ns > 1000000000 || c->beat_ns < 1000 || c->beat_ns > UINT64_C(60000000000) ||
-        c->spin_ns > 1000000000 || c->nap_ns < 1000 || c->nap_ns > 1000000000 || !pow2(c->window) ||
-        c->window < 16 || c->window > 4096 || (c->flags & ~(uint32_t)GMK_BRIDGE_OF_MODULE) != 0)
+    if (c->batch > 64 || c->flush_ns > 1000000000 || c->beat_ns < 1000 ||
+        c->beat_ns > UINT64_C(60000000000) || c->spin_ns > 1000000000 || c->nap_ns < 1000 ||
+        c->nap_ns > 1000000000 || !pow2(c->window) || c->window < 16 || c->window > 4096 ||
+        (c->flags & ~(uint32_t)GMK_BRIDGE_OF_MODULE) != 0)
         return GMK_ERR_RANGE;
     return GMK_OK;
 }
@@ -204,7 +205,8 @@ int gmk_bridge_up(gmk_bridge_t *b, void *region, uint64_t bytes, uint32_t side)
     if (b == NULL)
         return GMK_ERR_INVAL;
     gmk_bridge_lock(b);
-    int rc = gmk_bridge_state(b) == GMK_BRIDGE_DOWN ? gmk_region_view(&v, region, bytes, side, &why) : GMK_ERR_STATE;
+    int rc = gmk_bridge_state(b) == GMK_BRIDGE_DOWN ? gmk_region_view(&v, region, bytes, side, &why)
+                                                    : GMK_ERR_STATE;
     bool up_already = gmk_bridge_state(b) != GMK_BRIDGE_DOWN;
     if (rc == GMK_OK && b->last_epoch != 0 && (int32_t)(v.epoch - b->last_epoch) <= 0)
         rc = GMK_ERR_STATE;
@@ -296,7 +298,8 @@ static void count_lost(gmk_bridge_t *b)
         return;
     uint64_t accepted = gmk_load64(&s->accepted, GMK_RLX, GMK_SYSTEM);
     uint64_t outcomes = gmk_load64(&s->completed, GMK_RLX, GMK_SYSTEM) +
-                        gmk_load64(&s->failed, GMK_RLX, GMK_SYSTEM) + gmk_load64(&s->dropped, GMK_RLX, GMK_SYSTEM);
+                        gmk_load64(&s->failed, GMK_RLX, GMK_SYSTEM) +
+                        gmk_load64(&s->dropped, GMK_RLX, GMK_SYSTEM);
     gmk_bridge_count(&b->fig.lost_epochs, 1);
     gmk_bridge_count(&b->fig.lost_accepted, accepted);
     gmk_bridge_count(&b->fig.lost_completed, outcomes);
@@ -359,8 +362,8 @@ bool gmk_bridge_asked(gmk_bridge_t *b)
     if (b == NULL)
         return false;
     gmk_bridge_lock(b);
-    bool asked =
-        gmk_bridge_state(b) != GMK_BRIDGE_DOWN && gmk_load64(&b->v.theirs->stop, GMK_ACQ, GMK_SYSTEM) == 1;
+    bool asked = gmk_bridge_state(b) != GMK_BRIDGE_DOWN &&
+                 gmk_load64(&b->v.theirs->stop, GMK_ACQ, GMK_SYSTEM) == 1;
     gmk_bridge_unlock(b);
     return asked;
 }

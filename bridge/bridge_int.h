@@ -45,7 +45,7 @@ typedef struct gmk_route_out {
     uint64_t sub;    /* the outlet, 0 = none */
     gmk_ledger_t *ledger;
     uint64_t taken, sent, acked;
-    uint64_t base; /* `acked` when the route was opened: numbers in the region begin there */
+    uint64_t base;    /* `acked` when the route was opened: numbers in the region begin there */
     uint32_t granted; /* messages the peer has room for */
     bool held;        /* emits answer CLOSED until the peer is back */
     /* The route's part of the pool: a ring of bytes. */
@@ -63,8 +63,8 @@ typedef struct gmk_route_in {
     uint64_t received, delivered, completed;
     void *payload; /* of the message at `delivered`, while it is copied */
     uint32_t copied;
-    bool answer_due;  /* GRANT or REFUSE */
-    int refused;      /* the code, or OK */
+    bool answer_due; /* GRANT or REFUSE */
+    int refused;     /* the code, or OK */
     /* Up to where messages are to be completed before that is said: see ingress.c. */
     bool marked;
     uint64_t mark_count, mark_ticket, last_idempotent;

@@ -92,7 +92,8 @@ static enum copied copy_payload(gmk_bridge_t *b, gmk_route_out_t *r, gmk_ledger_
     }
     left = bytes - r->copied;
     uint32_t n = left < GMK_BRIDGE_CHUNK ? left : GMK_BRIDGE_CHUNK;
-    gmk_hal_memcpy(b->v.pool_out + r->copy_at + r->copied, (const char *)(uintptr_t)e->task.payload_ptr + r->copied, n);
+    gmk_hal_memcpy(b->v.pool_out + r->copy_at + r->copied,
+                   (const char *)(uintptr_t)e->task.payload_ptr + r->copied, n);
     r->copied += n;
     if (n != left)
         return COPY_LATER;

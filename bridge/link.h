@@ -50,21 +50,15 @@ static inline uint64_t gmk_link_commit(uint32_t epoch, uint64_t index, uint32_t 
 static inline void gmk_link_out_init(gmk_link_out_t *l, gmk_region_slot_t *slots, uint32_t n,
                                      const gmk_a64_t *head, uint32_t epoch)
 {
-    *l = (gmk_link_out_t){.slots = slots,
-                          .head = head,
-                          .mask = n - 1,
-                          .shift = (uint32_t)__builtin_ctz(n),
-                          .epoch = epoch};
+    *l = (gmk_link_out_t){
+        .slots = slots, .head = head, .mask = n - 1, .shift = (uint32_t)__builtin_ctz(n), .epoch = epoch};
 }
 
 static inline void gmk_link_in_init(gmk_link_in_t *l, gmk_region_slot_t *slots, uint32_t n, gmk_a64_t *head,
                                     uint32_t epoch)
 {
-    *l = (gmk_link_in_t){.slots = slots,
-                         .head = head,
-                         .mask = n - 1,
-                         .shift = (uint32_t)__builtin_ctz(n),
-                         .epoch = epoch};
+    *l = (gmk_link_in_t){
+        .slots = slots, .head = head, .mask = n - 1, .shift = (uint32_t)__builtin_ctz(n), .epoch = epoch};
 }
 
 /* ---- producer ------------------------------------------------------------------------------ */
@@ -100,7 +94,8 @@ static inline uint32_t gmk_link_publish(gmk_link_out_t *l)
     gmk_fence(GMK_REL, GMK_SYSTEM);
     for (uint32_t i = 0; i < n; i++) {
         uint64_t at = l->tail + i;
-        gmk_store64(&l->slots[at & l->mask].commit, gmk_link_commit(l->epoch, at, l->shift), GMK_RLX, GMK_SYSTEM);
+        gmk_store64(&l->slots[at & l->mask].commit, gmk_link_commit(l->epoch, at, l->shift), GMK_RLX,
+                    GMK_SYSTEM);
     }
     l->tail += n;
     l->filled = 0;

@@ -85,8 +85,8 @@ static bool is_name(const char *name)
     uint32_t n = 0;
     for (; n <= GMK_NAME_MAX && name[n] != '\0'; n++) {
         char c = name[n];
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
-              c == '.'))
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+              c == '-' || c == '.'))
             return false;
     }
     return n != 0 && n <= GMK_NAME_MAX;
@@ -125,7 +125,8 @@ static int check(const gmk_region_head_t *h, uint64_t bytes, const char **why)
     if (h->magic != GMK_REGION_MAGIC)
         return wrong(why, "it is no bridge region (the magic number is missing)", GMK_ERR_INVAL);
     if (h->version != GMK_REGION_VERSION)
-        return wrong(why, "it has another version than 1; build both kernels from one source", GMK_ERR_VERSION);
+        return wrong(why, "it has another version than 1; build both kernels from one source",
+                     GMK_ERR_VERSION);
     if (h->head_bytes != sizeof *h || h->side_bytes != sizeof(gmk_region_side_t))
         return wrong(why, "its parts have other sizes than this version's", GMK_ERR_VERSION);
     if (h->epoch == 0 || !numbers_ok(h->ring_slots, h->control_slots, h->pool_bytes) ||

@@ -42,8 +42,9 @@ typedef struct gmk_region_head {
 
 /* A message.  commit = epoch << 32 | lap, stored last; lap = 1 + index / slots, modulo 2^32. */
 typedef struct gmk_region_slot {
-    uint64_t body[6]; /* a task: channel is the route, seq its number there, payload_ptr an offset in the pool */
-    uint64_t stamp;   /* the sender's clock in ns when the message is traced, else 0 */
+    uint64_t
+        body[6]; /* a task: channel is the route, seq its number there, payload_ptr an offset in the pool */
+    uint64_t stamp; /* the sender's clock in ns when the message is traced, else 0 */
     gmk_a64_t commit;
 } gmk_region_slot_t;
 

@@ -236,7 +236,8 @@ static bool well_formed(const gmk_control_t *c)
     switch (c->op) {
     case GMK_CONTROL_OWNER: return name_ends(c);
     case GMK_CONTROL_DECL:
-        return name_ends(c) && gmk_name_ok(c->u.name, true) && c->mode <= GMK_FANOUT && c->guarantee <= GMK_LOSSY;
+        return name_ends(c) && gmk_name_ok(c->u.name, true) && c->mode <= GMK_FANOUT &&
+               c->guarantee <= GMK_LOSSY;
     case GMK_CONTROL_ROUTE: return name_ends(c) && c->route < GMK_REGION_ROUTES;
     case GMK_CONTROL_CLOSE: return name_ends(c);
     case GMK_CONTROL_GRANT:

@@ -5,8 +5,8 @@
 
 #include <ggmk/hal.h>
 
-#define MAX_BOOTED 128u /* modules, as many as a kernel takes */
-#define LOOK_NS 1000000u /* between two looks whether the kernel is asked to stop */
+#define MAX_BOOTED 128u      /* modules, as many as a kernel takes */
+#define LOOK_NS 1000000u     /* between two looks whether the kernel is asked to stop */
 #define FLUSH_NS 1000000000u /* what was emitted before a stop has so long to reach the peer */
 #define READY_NS UINT64_C(60000000000)
 

@@ -18,7 +18,7 @@ enum { CPU = 0, GPU = 1 };
 /* What the handlers of one type on one kernel were given. */
 typedef struct noted {
     atomic_uint n;
-    atomic_uint hold;   /* handlers wait while it is set */
+    atomic_uint hold;    /* handlers wait while it is set */
     atomic_uint letters; /* deliveries that dead letters stand for */
     atomic_int code;     /* of the last letter */
     uint64_t meta0[MANY];
@@ -59,7 +59,8 @@ static inline int note_on(gmk_ctx_t *c, uint32_t side)
     if (i < MANY) {
         s->meta0[i] = t->meta0;
         s->len[i] = t->payload_len;
-        s->sum[i] = t->payload_ptr != 0 ? byte_sum((const void *)(uintptr_t)t->payload_ptr, t->payload_len) : 0;
+        s->sum[i] = t->payload_ptr != 0 ? byte_sum((const void *)(uintptr_t)t->payload_ptr, t->payload_len)
+                                        : 0;
     }
     atomic_store(&s->n, i + 1); /* each type's deliveries are ordered */
     return GMK_OK;
@@ -78,8 +79,8 @@ static const gmk_handler_reg_t gpu_handlers[] = {{.type = B_NOTE, .fn = note_gpu
                                                  {.type = B_ERROR, .fn = note_gpu}};
 
 /* Boots both kernels with their channels; a NULL table is none. */
-static inline void peers_boot(peers_t *p, const gmk_chan_decl_t *cpu, uint32_t n_cpu, const gmk_chan_decl_t *gpu,
-                              uint32_t n_gpu, const gmk_bridge_cfg_t *cfg)
+static inline void peers_boot(peers_t *p, const gmk_chan_decl_t *cpu, uint32_t n_cpu,
+                              const gmk_chan_decl_t *gpu, uint32_t n_gpu, const gmk_bridge_cfg_t *cfg)
 {
     memset(p, 0, sizeof *p);
     memset(noted, 0, sizeof noted);

@@ -2,10 +2,12 @@
 /* What a bridge between two kernels of one process does with messages. */
 #include "bridge_kit.h"
 
-static const gmk_chan_decl_t sends[] = {{.name = "t.to", .direction = GMK_PRODUCES, .msg_type = 7},
-                                        {.name = "t.back", .direction = GMK_CONSUMES, .msg_type = 8, .handler = B_NOTE}};
-static const gmk_chan_decl_t gets[] = {{.name = "t.to", .direction = GMK_CONSUMES, .msg_type = 7, .handler = B_NOTE},
-                                       {.name = "t.back", .direction = GMK_PRODUCES, .msg_type = 8}};
+static const gmk_chan_decl_t sends[] = {
+    {.name = "t.to", .direction = GMK_PRODUCES, .msg_type = 7},
+    {.name = "t.back", .direction = GMK_CONSUMES, .msg_type = 8, .handler = B_NOTE}};
+static const gmk_chan_decl_t gets[] = {
+    {.name = "t.to", .direction = GMK_CONSUMES, .msg_type = 7, .handler = B_NOTE},
+    {.name = "t.back", .direction = GMK_PRODUCES, .msg_type = 8}};
 
 static void emit_numbers(peers_t *p, uint32_t side, gmk_chan_t ch, uint64_t from, uint64_t to)
 {
@@ -255,7 +257,7 @@ static void test_reset(void **state)
     emit_numbers(&p, CPU, ch, 0, 100);
     KIT_WAIT(atomic_load(&noted[GPU][B_NOTE].n) == 100);
     atomic_store(&noted[GPU][B_NOTE].hold, 1);
-    for (uint64_t i = 0; i < 1600; i++) { /* more than the channel there and a window hold */
+    for (uint64_t i = 0; i < 1000; i++) { /* an idempotent one keeps its place until it is completed */
         gmk_task_t t = {.meta0 = i, .flags = i % 2 == 0 ? GMK_TASK_IDEMPOTENT : 0};
         assert_int_equal(gmk_chan_emit_wait(p.c[CPU], ch, &t, KIT_PATIENCE), GMK_OK);
     }
@@ -278,7 +280,7 @@ static void test_reset(void **state)
     kit_drain(&p.kit[GPU]);
     /* Every message ran there, or failed here; the idempotent ones under way ran twice. */
     uint32_t ran = atomic_load(&noted[GPU][B_NOTE].n) - 100;
-    assert_in_range(ran + s.reset, 1600, 1600 + s.resent);
+    assert_in_range(ran + s.reset, 1000, 1000 + s.resent + s.reset);
     assert_true(before >= 100);
     emit_numbers(&p, CPU, ch, 0, 50);
     KIT_WAIT(atomic_load(&noted[GPU][B_NOTE].n) == ran + 150);

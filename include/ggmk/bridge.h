@@ -48,7 +48,7 @@ typedef struct gmk_region_cfg {
     uint32_t control_slots; /* power of two 16 .. 4096; default 256 */
     uint64_t pool_bytes;    /* payloads under way each way, 64 KiB .. 4 GiB; default 64 MiB */
     const char *name[2];    /* of the kernel on side 0 and on side 1; default "cpu.0", "gpu.0" */
-    const char *args;       /* handed to the kernel on side 1: words NAME=VALUE, <= 2047 bytes; default none */
+    const char *args; /* handed to the kernel on side 1: words NAME=VALUE, <= 2047 bytes; default none */
 } gmk_region_cfg_t;
 
 #define GMK_REGION_ARGS_MAX 2047u
@@ -69,7 +69,7 @@ enum gmk_bridge_state {
     GMK_BRIDGE_HELLO = 1,   /* the kernels are telling each other their channels */
     GMK_BRIDGE_READY = 2,   /* messages pass */
     GMK_BRIDGE_STOPPED = 3, /* the peer has ended in order */
-    GMK_BRIDGE_FAILED = 4   /* declarations disagree, or the peer broke the rules: gmk_bridge_stats says why */
+    GMK_BRIDGE_FAILED = 4 /* declarations disagree, or the peer broke the rules: gmk_bridge_stats says why */
 };
 
 /* Made by a module's init and destroyed by its fini: its port does not hold up the halt. */
@@ -82,7 +82,8 @@ typedef struct gmk_bridge_cfg {
     uint64_t beat_ns;  /* heartbeat interval, 1 us .. 1 min; default 100 ms */
     uint64_t spin_ns;  /* the pump looks for so long before it sleeps, <= 10^9; default 50 us; 1 = none */
     uint64_t nap_ns;   /* longest sleep while the peer cannot wake it, 1 us .. 1 s; default 1 ms */
-    void (*wake)(void *arg); /* called by the pump when the peer sleeps and there is something for it; default none */
+    void (*wake)(
+        void *arg); /* called by the pump when the peer sleeps and there is something for it; default none */
     void *wake_arg;
     uint32_t window; /* messages under way on one channel, power of two 16 .. 4096; default 256 */
     uint32_t flags;  /* GMK_BRIDGE_* */
@@ -132,11 +133,12 @@ void gmk_bridge_wake(gmk_bridge_t *b);
 /* What the peer publishes of itself with every beat; zero before the first. */
 typedef struct gmk_peer_stats {
     char name[GMK_NAME_MAX + 1];
-    uint32_t state;   /* enum gmk_bridge_state, the peer's own */
-    uint32_t workers; /* running */
-    uint64_t beats, beat_age_ns; /* since the last one arrived here */
+    uint32_t state;                                /* enum gmk_bridge_state, the peer's own */
+    uint32_t workers;                              /* running */
+    uint64_t beats, beat_age_ns;                   /* since the last one arrived here */
     uint64_t accepted, completed, failed, dropped; /* deliveries of the peer's kernel, this epoch */
-    uint64_t clock_offset_ns, clock_error_ns; /* peer = local + offset, modulo 2^64, within error; UINT64_MAX = not
+    uint64_t clock_offset_ns,
+        clock_error_ns; /* peer = local + offset, modulo 2^64, within error; UINT64_MAX = not
                                                  known yet */
 } gmk_peer_stats_t;
 
@@ -144,15 +146,15 @@ typedef struct gmk_bridge_stats {
     uint32_t state, epoch; /* enum gmk_bridge_state */
     int code;              /* why it FAILED, else OK */
     char text[GMK_BRIDGE_TEXT];
-    uint32_t routes_out, routes_in;  /* channels that lead to the peer, and from it */
-    uint64_t sent, received;         /* messages, this end's whole life */
-    uint64_t acknowledged;           /* of those sent: completed here */
-    uint64_t reset, resent;          /* failed with KERNEL_RESET; sent again after a reset */
-    uint64_t dropped;                /* GMK_DROP_BRIDGE */
-    uint64_t publications;           /* batches of messages made visible */
+    uint32_t routes_out, routes_in; /* channels that lead to the peer, and from it */
+    uint64_t sent, received;        /* messages, this end's whole life */
+    uint64_t acknowledged;          /* of those sent: completed here */
+    uint64_t reset, resent;         /* failed with KERNEL_RESET; sent again after a reset */
+    uint64_t dropped;               /* GMK_DROP_BRIDGE */
+    uint64_t publications;          /* batches of messages made visible */
     uint64_t payloads_out, payloads_in, payload_bytes_out, payload_bytes_in;
-    uint64_t stalls;                 /* rounds in which a message waited for the peer's credit or pool */
-    uint64_t epochs;                 /* times it was up */
+    uint64_t stalls; /* rounds in which a message waited for the peer's credit or pool */
+    uint64_t epochs; /* times it was up */
     gmk_peer_stats_t peer;
     /* Of all epochs that ended without an orderly stop: what the peer had accepted, completed (in any way), and
        neither: lost with it. */
