@@ -3,8 +3,8 @@
 # The core for the GPU: C11 to LLVM bitcode with Debian's clang-19.  No CUDA toolkit is needed; a
 # ptxas, where there is one, is asked for its opinion.
 #
-#:nvptx-check   compiles the core for the GPU, emits $(BUILD)/nvptx/core.ptx, and reads IR and PTX for
-#:              what must not be there
+#:nvptx-check   compiles the core and the image of mk/gpu.mk for the GPU, and reads IR and PTX for what must
+#:              not be there
 
 NVPTX_CC ?= clang-19
 GPU_ARCH ?= sm_80
@@ -50,8 +50,8 @@ $(NVPTX_DIR)/%.bc: %.c mk/nvptx.mk $(NVPTX_DIR)/flags
 nvptx-bitcode: $(NVPTX_BITCODE)
 
 nvptx-check: | $(BUILD)/deps/nvptx
-	@$(MAKE) -f $(firstword $(MAKEFILE_LIST)) -k -s --no-print-directory nvptx-bitcode >/dev/null 2>&1 || true
-	@NVPTX_CC=$(NVPTX_CC) NVPTX_ARCH=$(NVPTX_ARCH) tools/nvptx-check $(NVPTX_DIR) $(NVPTX_CORE_SRC)
+	@$(MAKE) -f $(firstword $(MAKEFILE_LIST)) -k -s --no-print-directory nvptx-bitcode $(GPU_IMAGE) >/dev/null 2>&1 || true
+	@NVPTX_CC=$(NVPTX_CC) NVPTX_ARCH=$(NVPTX_ARCH) tools/nvptx-check $(NVPTX_DIR) $(GPU_DIR)/gmk_gpu $(NVPTX_CORE_SRC)
 
 TEST_GROUPS += nvptx
 TESTS_nvptx := test/nvptx.t
