@@ -7,4 +7,6 @@
  */
 #pragma GCC visibility push(default)
 #include <ggmk.h>
+#include <ggmk/bridge.h>
+#include <ggmk/gpu.h>
 #pragma GCC visibility pop

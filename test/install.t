@@ -16,8 +16,8 @@ make_() { "$MAKE" -s --no-print-directory BUILD="$BUILD" PREFIX=$PREFIX DESTDIR=
 # but for what is defined in place (static inline) and types of functions.
 declared_calls()
 {
-    cat include/ggmk.h include/ggmk/chan.h include/ggmk/error.h include/ggmk/kernel.h include/ggmk/mem.h \
-        include/ggmk/module.h include/ggmk/observe.h include/ggmk/task.h |
+    cat include/ggmk.h include/ggmk/bridge.h include/ggmk/chan.h include/ggmk/error.h include/ggmk/gpu.h \
+        include/ggmk/kernel.h include/ggmk/mem.h include/ggmk/module.h include/ggmk/observe.h include/ggmk/task.h |
         "$CC" -E -P -Iinclude -xc - 2>/dev/null | tr '\n' ' ' | sed 's/{[^{}]*}/;/g; s/{[^{}]*}/;/g' | tr ';' '\n' |
         grep -v 'static \|typedef ' | grep -o '\<gmk_[a-z0-9_]* *(' | tr -d ' (' | sort -u
 }
@@ -57,6 +57,8 @@ headers_alone()
 check "install" make_ install
 check "one header, two libraries, pkg-config file" \
     ls "$D/include/ggmk.h" "$D/lib/libgmk_cpu.a" "$D/lib/libgmk_cpu.so.0.1.0" "$D/lib/pkgconfig/ggmk.pc"
+check "the GPU host, and its manual page" ls "$D/bin/ggmk-gpuhost" "$D/share/man/man1/ggmk-gpuhost.1"
+check "it runs" sh -c "'$D/bin/ggmk-gpuhost' --help | grep -q '^usage: ggmk-gpuhost'"
 check "the links lead to the library" test "$(readlink "$D/lib/libgmk_cpu.so.0") $(readlink "$D/lib/libgmk_cpu.so")" \
     = "libgmk_cpu.so.0.1.0 libgmk_cpu.so.0.1.0"
 check "soname libgmk_cpu.so.0" soname_is libgmk_cpu.so.0
