@@ -26,6 +26,7 @@ include mk/install.mk
 -include mk/nvptx.mk
 -include mk/gpu.mk
 -include mk/gpuhost.mk
+-include mk/dual.mk
 -include mk/model.mk
 -include mk/bench.mk
 
