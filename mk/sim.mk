@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
-# The simulation target: the core, unchanged, with hal/sim below it and the scenarios of test/sim on
-# top.  The program is not position-independent, so an address is the same in every replay.
+# The simulation target: the core, the bridge and the life of a GPU kernel, unchanged, with hal/sim below them
+# and the scenarios of test/sim on top.  The program is not position-independent, so an address is the same in
+# every replay.
 #
 #:sim           build/ggmk-sim; `build/ggmk-sim list` says what it can run
 
@@ -9,7 +10,7 @@ ifeq ($(shell uname -m),x86_64)
 
 SIM := $(BUILD)/ggmk-sim
 SIM_CORE := $(BUILD)/sim/libgmk_sim.a
-SIM_CORE_OBJS := $(patsubst %.c,$(BUILD)/sim/%.o,$(CORE_SRCS))
+SIM_CORE_OBJS := $(patsubst %.c,$(BUILD)/sim/%.o,$(CORE_SRCS) $(BRIDGE_SRCS) gpu/device.c)
 SIM_SRCS := $(sort $(wildcard hal/sim/*.c)) hal/gcc/linked.c $(sort $(wildcard test/sim/*.c))
 SIM_OBJS := $(patsubst %.c,$(BUILD)/sim/%.o,$(SIM_SRCS)) $(BUILD)/sim/hal/sim/switch.o
 SIM_FLAGS := $(strip $(CC) $(filter-out -fvisibility=hidden,$(BASE_CFLAGS)) -O2 -fno-pie -fno-omit-frame-pointer \
@@ -40,8 +41,8 @@ $(BUILD)/sim/%.o: %.S $(BUILD)/sim/flags | $(BUILD)/deps/build
 
 $(BUILD)/sim/hal/%.o: DEFS = $(HOSTED_DEFS)
 $(BUILD)/sim/test/%.o: DEFS = $(HOSTED_DEFS)
-$(BUILD)/sim/test/sim/scn_%.o $(BUILD)/sim/test/sim/kernel.o: DEFS = $(HOSTED_DEFS) $(SIM_CHECKED)
-$(BUILD)/sim/src/%.o: DEFS = $(SIM_CHECKED)
+$(BUILD)/sim/test/sim/scn_%.o $(BUILD)/sim/test/sim/kernel.o $(BUILD)/sim/test/sim/duo.o: DEFS = $(HOSTED_DEFS) $(SIM_CHECKED)
+$(BUILD)/sim/src/%.o $(BUILD)/sim/bridge/%.o $(BUILD)/sim/gpu/%.o: DEFS = $(SIM_CHECKED)
 $(BUILD)/sim/src/heap_debug.o: DEFS =
 
 $(SIM_CORE): $(SIM_CORE_OBJS) $(BUILD)/sim/objects

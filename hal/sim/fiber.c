@@ -96,6 +96,7 @@ static struct sim_fiber *new_fiber(struct sim_team *team, uint32_t lane, void (*
     *f = (struct sim_fiber){.id = i,
                             .team = team,
                             .lane = lane,
+                            .kernel = sim.current != NULL ? sim.current->kernel : 0,
                             .fn = fn,
                             .arg = arg,
                             .has_stack = has_stack,
@@ -152,6 +153,18 @@ void sim_team_free(struct sim_team *team)
     team->used = false;
 }
 
+/* A fiber of a kernel that is no more: its thread is gone, and nobody joins it. */
+void sim_fiber_end(struct sim_fiber *f)
+{
+    sim_take_away(f);
+    if (f->state == SIM_SPINNING)
+        sim.n_spinning--;
+    if (sim.stalled == f)
+        sim.stalled = NULL;
+    f->state = SIM_FREE;
+    f->team->used = false;
+}
+
 void sim_fibers_reset(void)
 {
     for (uint32_t i = 0; i < sim.n_fibers; i++)
@@ -179,7 +192,7 @@ int sim_thread_create(gmk_hal_thread_t *t, const char *name, uint32_t lanes, voi
 int gmk_hal_thread_create(gmk_hal_thread_t *t, const char *name, uint32_t cpu, void (*fn)(void *), void *arg)
 {
     (void)cpu;
-    return sim_thread_create(t, name, sim.options.lanes, fn, arg);
+    return sim_thread_create(t, name, sim_thread_lanes(), fn, arg);
 }
 
 void gmk_hal_thread_join(gmk_hal_thread_t *t)

@@ -21,6 +21,7 @@
 #endif
 /* Handlers may be registered while the kernel runs. */
 #define GMK_HAL_CLOSED_IMAGE 0
+#define GMK_HAL_CYCLES_DIFFER 0
 /* Lanes a worker may have at most. */
 #define GMK_HAL_MAX_LANES 64u
 

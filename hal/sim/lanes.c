@@ -12,7 +12,7 @@
 
 uint32_t gmk_hal_lane(void) { return sim.current->lane; }
 
-uint32_t gmk_hal_lanes(void) { return sim.options.lanes; }
+uint32_t gmk_hal_lanes(void) { return sim_thread_lanes(); }
 
 void gmk_hal_block_barrier(void)
 {

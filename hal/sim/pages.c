@@ -12,10 +12,7 @@
 #define PAGES_ALIGN ((size_t)2 << 20)
 #define MAX_ALLOCATIONS 1024u
 
-static struct {
-    char *at;
-    size_t bytes;
-} allocated[MAX_ALLOCATIONS];
+static struct sim_pages allocated[MAX_ALLOCATIONS];
 static uint32_t n_allocated;
 static uintptr_t next_page = SIM_PAGES_BASE;
 static uint64_t in_use;
@@ -29,8 +26,7 @@ static void *take(size_t size)
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
     if (p == MAP_FAILED)
         return NULL;
-    allocated[n_allocated].at = p;
-    allocated[n_allocated++].bytes = size;
+    allocated[n_allocated++] = (struct sim_pages){p, size, sim.current->kernel, false};
     next_page += (size + 2 * PAGES_ALIGN - 1) & ~(PAGES_ALIGN - 1); /* a gap, so that overruns fault */
     in_use += size;
     sim_races_pages(next_page);
@@ -52,6 +48,13 @@ void *gmk_hal_page_alloc(size_t bytes)
     return p;
 }
 
+static void give_back(uint32_t i)
+{
+    (void)munmap(allocated[i].at, allocated[i].bytes);
+    in_use -= allocated[i].bytes;
+    allocated[i] = allocated[--n_allocated];
+}
+
 void gmk_hal_page_free(void *p, size_t bytes)
 {
     if (p == NULL)
@@ -62,9 +65,7 @@ void gmk_hal_page_free(void *p, size_t bytes)
             continue;
         if (allocated[i].bytes != page_round(bytes))
             sim_end("misuse", "pages are given back with another size");
-        (void)munmap(p, allocated[i].bytes);
-        in_use -= allocated[i].bytes;
-        allocated[i] = allocated[--n_allocated];
+        give_back(i);
         return;
     }
     sim_end("misuse", "pages are given back that nobody has");
@@ -72,8 +73,20 @@ void gmk_hal_page_free(void *p, size_t bytes)
 
 uint64_t sim_pages_in_use(void) { return in_use; }
 
-/* Whether all of it lies in pages that are allocated. */
-bool sim_page_live(uintptr_t at, size_t size)
+void sim_pages_of_kernel_end(uint32_t kernel)
+{
+    for (uint32_t i = n_allocated; i-- > 0;)
+        if (allocated[i].kernel == kernel)
+            give_back(i);
+}
+
+void sim_pages_wild(const void *p)
+{
+    for (uint32_t i = 0; i < n_allocated; i++)
+        allocated[i].wild |= allocated[i].at == p;
+}
+
+const struct sim_pages *sim_page_live(uintptr_t at, size_t size)
 {
     static uint32_t last;
     for (uint32_t i = 0; i <= n_allocated; i++) {
@@ -81,10 +94,10 @@ bool sim_page_live(uintptr_t at, size_t size)
         if (n < n_allocated && at - (uintptr_t)allocated[n].at < allocated[n].bytes &&
             size <= allocated[n].bytes - (at - (uintptr_t)allocated[n].at)) {
             last = n;
-            return true;
+            return &allocated[n];
         }
     }
-    return false;
+    return NULL;
 }
 
 bool sim_page_of(const void *address, uint64_t *offset)

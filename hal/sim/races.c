@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * races.c — plain accesses are checked: against those of other fibers (races), against what was freed,
- * and against the pages that are allocated.
+ * races.c — accesses are checked: against those of other fibers (races), against what was freed, against
+ * the pages that are allocated, and against the arenas of other kernels.
  *
  * The core and the scenarios are compiled with -fsanitize=thread; what the compiler calls for
  * each plain access is here instead of in a library, as in Linux's KCSAN.  Checked is what lies in
@@ -13,6 +13,9 @@
  * races with a conflicting one that is not in the clock of its fiber (memory.h).  Two atomic
  * accesses do not conflict unless the scope of one leaves out the other.  A granule has room for
  * four accesses; beyond, the oldest is forgotten, so a race may be missed, never invented.
+ *
+ * ARENAS.  What a fiber that works for one kernel took belongs to it: an access by a fiber of another one,
+ * atomic or plain, is a failure.  So a pointer that leaks across a bridge is caught at its first use.
  *
  * FREED MEMORY.  The core's debug builds fill what is free with one byte.  Bytes filled so are marked until
  * they are written again; to read one is a failure.
@@ -143,6 +146,16 @@ static _Noreturn void outside(uintptr_t at, uint32_t kind, const void *pc)
             here);
 }
 
+static _Noreturn void foreign(uintptr_t at, uint32_t kind, const void *pc, uint32_t owner)
+{
+    char place[96], here[96], me[32];
+
+    sim_symbol((uint64_t)(uintptr_t)pc, here, sizeof here);
+    sim_end("foreign", "the arena of kernel %u: %s of %s by %s, of kernel %u, at %s", owner, kind_name(kind),
+            sim_place((const void *)at, place, sizeof place), fiber_name(sim.current->id, me, sizeof me),
+            sim.current->kernel, here);
+}
+
 /* ---- one granule ---------------------------------------------------------------------------- */
 
 static bool conflict(const struct cell *c, uint32_t kind)
@@ -227,8 +240,13 @@ static inline void granule(struct granule *g, uintptr_t at, uint32_t bytes, uint
 static inline struct granule *shadow_of(uintptr_t a, size_t size, uint32_t kind, const void *pc)
 {
     if (a - SIM_PAGES_BASE < SIM_PAGES_END - SIM_PAGES_BASE) {
-        if (!sim_page_live(a, size))
+        const struct sim_pages *pages = sim_page_live(a, size);
+        if (pages == NULL)
             outside(a, kind, pc);
+        if (pages->kernel != sim.current->kernel && pages->kernel != 0 && sim.current->kernel != 0)
+            foreign(a, kind, pc, pages->kernel);
+        if (pages->wild)
+            return NULL;
         return (struct granule *)(SHADOW + ((a - SIM_PAGES_BASE) & ~(uintptr_t)7) * 8);
     }
     if (a - SIM_STACKS_BASE < SIM_STACKS_BYTES)

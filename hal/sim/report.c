@@ -41,6 +41,7 @@ static const char *state_name(enum sim_state s)
                                         "joins a thread",
                                         "is at a block barrier",
                                         "is at a meeting of its warp",
+                                        "is stopped",
                                         "has finished"};
     return names[s];
 }

@@ -45,8 +45,10 @@ void sim_make_runnable(struct sim_fiber *f)
 {
     if (f->state == SIM_SPINNING)
         sim.n_spinning--;
-    f->state = SIM_RUNNABLE;
+    f->state = f->stopped ? SIM_STOPPED : SIM_RUNNABLE;
     f->due = UINT64_MAX;
+    if (f->stopped)
+        return;
     f->slot = sim.n_runnable;
     sim.runnable[sim.n_runnable++] = f;
 }
@@ -59,6 +61,15 @@ static void take_from_runnable(struct sim_fiber *f)
 }
 
 /* ---- time ---------------------------------------------------------------------------------- */
+
+/* Its kernel is stopped: it does not go on, whatever it waits for. */
+void sim_take_away(struct sim_fiber *f)
+{
+    if (f->state == SIM_RUNNABLE) {
+        take_from_runnable(f);
+        f->state = SIM_STOPPED;
+    }
+}
 
 static bool waits_for_time(const struct sim_fiber *f)
 {
@@ -145,7 +156,7 @@ static void idle(void)
     while (sim.n_runnable == 0) {
         if (sim.stalled != NULL) {
             end_stall();
-            return;
+            continue;
         }
         if (sim.n_spinning == 0) {
             fire_due(); /* next_due may name one that has gone on since */
@@ -390,6 +401,7 @@ static void reset(uint64_t seed)
     sim.quantum = 64;
     sim.n_events = 0;
     memset(&sim.result, 0, sizeof sim.result);
+    memset(sim.kernel_lanes, 0, sizeof sim.kernel_lanes);
     sim.options = (sim_options_t){.max_steps = 1000000,
                                   .max_time_ns = 86400000000000u,
                                   .lanes = sim.setup.lanes != 0 ? sim.setup.lanes : 1,

@@ -89,7 +89,7 @@ typedef struct sim_options {
 typedef struct sim_result {
     bool failed;
     const char *kind; /* of failure: "check" "deadlock" "livelock" "race" "freed" "outside" "fault" "misuse"
-                         "leak" "lanes"; NULL when it passed */
+                         "leak" "lanes" "foreign"; NULL when it passed */
     char message[512];
     uint64_t steps;    /* scheduling points */
     uint64_t switches; /* where another fiber went on */
@@ -161,6 +161,24 @@ void sim_sleep(uint64_t ns);
 
 /* A thread of so many lanes, whatever options.lanes says; same errors as gmk_hal_thread_create. */
 int sim_thread_create(gmk_hal_thread_t *t, const char *name, uint32_t lanes, void (*fn)(void *), void *arg);
+
+/*
+ * Several kernels in one run.  A fiber works for a kernel, from 1, or for none (0), as the first one does; the
+ * threads that it starts and the pages that it takes are of that kernel.  With races on, what is one kernel's
+ * pages is out of bounds for fibers of another.
+ */
+#define SIM_MAX_KERNELS 8u
+/* The calling fiber works for this one from now on; returns for which before. */
+uint32_t sim_kernel(uint32_t number);
+/* Threads of this kernel have so many lanes, at most options.lanes.  Before it starts one. */
+void sim_kernel_lanes(uint32_t number, uint32_t lanes);
+/* All its fibers stay where they are, until they are let go on.  Not by one of them. */
+void sim_kernel_stop(uint32_t number);
+void sim_kernel_go_on(uint32_t number);
+/* All its fibers are gone, with what they held, and its pages.  Not by one of them; nobody joins them. */
+void sim_kernel_kill(uint32_t number);
+/* Somebody out of his mind writes to these pages as he likes: no races are looked for there. */
+void sim_pages_wild(const void *p);
 
 /* Raises a CPU fault here: contained by gmk_hal_guarded, or the end of the run. */
 _Noreturn void sim_crash(uint32_t kind, uint64_t address);

@@ -53,6 +53,7 @@ enum sim_state {
     SIM_ON_JOIN,
     SIM_ON_BARRIER,
     SIM_ON_WARP,
+    SIM_STOPPED, /* could run, but for sim_kernel_stop */
     SIM_DONE
 };
 
@@ -90,6 +91,8 @@ struct sim_fiber {
     const void *at;    /* coalesce: the place it has come to */
     uint32_t together; /* coalesce: with whom; 0 = not decided yet */
     struct sim_guard *guard;
+    uint32_t kernel; /* that it works for; 0 = none */
+    bool stopped;    /* its kernel is */
     void (*fn)(void *);
     void *arg;
     bool has_stack;
@@ -141,6 +144,7 @@ struct sim {
     uint32_t (*choose)(void *, uint32_t, bool, uint32_t);
     void *choose_arg;
     sim_options_t options;
+    uint32_t kernel_lanes[SIM_MAX_KERNELS + 1]; /* 0 = options.lanes */
     sim_result_t result;
     uint64_t n_events;
     struct sim_entry events[SIM_EVENTS];
@@ -154,6 +158,7 @@ void sim_after(void);
 bool sim_chance(uint32_t per_65536);
 bool sim_fault_comes(enum sim_fault fault, uint32_t per_65536);
 void sim_make_runnable(struct sim_fiber *f);
+void sim_take_away(struct sim_fiber *f);
 void sim_block(enum sim_state state, const void *on, uint64_t due);
 uint64_t sim_due(uint64_t timeout_ns);
 void sim_due_by(struct sim_fiber *f, uint64_t due);
@@ -176,9 +181,12 @@ void sim_lane_leaves(const struct sim_fiber *f);
 /* fiber.c */
 struct sim_team *sim_team_create(const char *name, uint32_t lanes, void (*fn)(void *), void *arg);
 void sim_team_free(struct sim_team *team);
+/* How many lanes a thread gets that the current fiber starts. */
+uint32_t sim_thread_lanes(void);
 uint32_t sim_team_number(const struct sim_team *team);
 struct sim_team *sim_team_at(uint32_t number);
 void sim_fibers_reset(void);
+void sim_fiber_end(struct sim_fiber *f);
 struct sim_fiber *sim_fiber_at(uint32_t id);
 bool sim_stack_of(const void *address, uint32_t *fiber, uint64_t *offset);
 
@@ -189,7 +197,15 @@ bool sim_stack_of(const void *address, uint32_t *fiber, uint64_t *offset);
 #define SIM_PAGES_BASE ((uintptr_t)0x210000000000)
 #define SIM_PAGES_END ((uintptr_t)0x212000000000)
 void sim_pages_reset(void);
-bool sim_page_live(uintptr_t at, size_t size);
+void sim_pages_of_kernel_end(uint32_t kernel);
+struct sim_pages {
+    char *at;
+    size_t bytes;
+    uint32_t kernel; /* whose arena it is; 0 = anybody's */
+    bool wild;
+};
+/* The pages that all of it lies in; NULL when it lies in none that is allocated. */
+const struct sim_pages *sim_page_live(uintptr_t at, size_t size);
 bool sim_page_of(const void *address, uint64_t *offset);
 bool sim_static(const void *address);
 

@@ -12,6 +12,8 @@ static uint32_t *letter_count(int code)
     case GMK_DROP_UNLOADED: return &scn_letters.unloaded;
     case GMK_DROP_HALTED: return &scn_letters.halted;
     case GMK_DROP_NO_TYPE: return &scn_letters.no_type;
+    case GMK_DROP_BRIDGE: return &scn_letters.bridge;
+    case GMK_ERR_KERNEL_RESET: return &scn_letters.reset;
     case GMK_ERR_YIELD_LIMIT: return &scn_letters.yield_limit;
     case GMK_ERR_RETRY_LIMIT: return &scn_letters.retry_limit;
     case GMK_ERR_POISONED: return &scn_letters.poisoned;

@@ -254,8 +254,8 @@ static inline void scn_set(gmk_a32_t *word, uint32_t value) { gmk_store32(word, 
 
 /* How many deliveries were reported, by code, since scn_hear. */
 typedef struct scn_letters {
-    uint32_t shed, closed, unloaded, halted, no_type;               /* sys.dropped */
-    uint32_t own, yield_limit, retry_limit, poisoned, fault, other; /* sys.error */
+    uint32_t shed, closed, unloaded, halted, no_type, bridge;              /* sys.dropped */
+    uint32_t reset, own, yield_limit, retry_limit, poisoned, fault, other; /* sys.error */
 } scn_letters_t;
 
 extern scn_letters_t scn_letters;

@@ -111,6 +111,7 @@
     X(exchange, NULL, "blocks and payloads allocated here and freed there")                                  \
     X(deterministic, NULL, "one hash, whatever the schedule and the number of workers")                      \
     X(wide, NULL, "workers of four lanes: scalar, warp and block tasks")                                     \
+    X(bridge_order, NULL, "two kernels: everything across the bridge once, and in order")                    \
     X(mixed, NULL, "a bit of everything at once")
 
 #define SIM_DECLARE(name, expect, text) void scn_##name(void *arg);
