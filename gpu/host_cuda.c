@@ -188,6 +188,20 @@ static int make_streams(host_t *h)
     return 0;
 }
 
+static int copy_console(host_t *h)
+{
+    return DRIVER(h, cuMemcpyDtoHAsync_v2, console_next(&on.console), on.console_at, sizeof(console_copy_t),
+                  on.copies);
+}
+
+/* What the driver makes when a copy is first asked for is made before the kernel is there. */
+static int try_copy(host_t *h)
+{
+    if (copy_console(h) != 0)
+        return -1;
+    return DRIVER(h, cuStreamSynchronize, on.copies);
+}
+
 /* The memory is zeroed by the stream that the kernel follows on. */
 static int start(host_t *h)
 {
@@ -210,7 +224,7 @@ static int start(host_t *h)
 static int launch(host_t *h)
 {
     if (DRIVER(h, cuCtxSetLimit, CU_LIMIT_STACK_SIZE, on.image.stack_bytes) != 0 || choose_blocks(h) != 0 ||
-        take_pinned(h) != 0 || take_pages(h) != 0 || make_streams(h) != 0)
+        take_pinned(h) != 0 || take_pages(h) != 0 || make_streams(h) != 0 || try_copy(h) != 0)
         return -1;
     return start(h);
 }
@@ -224,12 +238,6 @@ static void say_lost(void)
     if (on.console.lost != said)
         host_say("%llu lines of the GPU's console were lost", (unsigned long long)(on.console.lost - said));
     said = on.console.lost;
-}
-
-static int copy_console(host_t *h)
-{
-    return DRIVER(h, cuMemcpyDtoHAsync_v2, console_next(&on.console), on.console_at, sizeof(console_copy_t),
-                  on.copies);
 }
 
 /* Takes the copy that is there, if it is, and begins the next. */
@@ -277,11 +285,10 @@ static void last_words(void)
 static enum host_life look(host_t *h)
 {
     CUresult r = driver.cuStreamQuery(on.kernel);
-    enum host_life life = HOST_RUNS;
 
     if (r == CUDA_ERROR_NOT_READY)
         return look_at_console(h) == 0 ? HOST_RUNS : HOST_FAULTED;
-    life = gpu_called(h, "cuStreamQuery", r) == 0 && end(h) == 0 ? HOST_ENDED : HOST_FAULTED;
+    enum host_life life = gpu_called(h, "cuStreamQuery", r) == 0 && end(h) == 0 ? HOST_ENDED : HOST_FAULTED;
     last_words();
     return life;
 }

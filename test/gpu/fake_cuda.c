@@ -10,7 +10,7 @@
  * FAKE_CUDA, words separated by blanks, makes it another GPU, or one that fails:
  *   devices=N version=N capability=N multiprocessors=N occupancy=N console-bytes=N
  *   exec-timeout=1 cooperative=0 register=0 unified=0
- *   fail=CALL:CODE   that call answers so
+ *   fail=CALL:CODE   that call answers so; fail=CALL:CODE@N: from its Nth time on
  *   fault-ms=N       the kernel faults after so long
  *   hang=1           it never ends
  *   lines=N          it writes so many lines at once
@@ -107,10 +107,14 @@ static int setting(const char *name, int otherwise)
 
 static CUresult injected(const char *call)
 {
+    static int times;
     const char *text = word("fail");
     size_t n = strlen(call);
+    int code, from = 1;
 
-    return text && strncmp(text, call, n) == 0 && text[n] == ':' ? atoi(text + n + 1) : CUDA_SUCCESS;
+    if (!text || strncmp(text, call, n) != 0 || sscanf(text + n, ":%d@%d", &code, &from) < 1)
+        return CUDA_SUCCESS;
+    return ++times >= from ? code : CUDA_SUCCESS;
 }
 
 /* ---- what every call begins with ------------------------------------------------------------ */

@@ -47,7 +47,7 @@ class Region:
     """A formatted region in a memfd."""
 
     def __init__(self):
-        cfg = Config(pool_bytes=1 << 16)
+        cfg = Config(pool_bytes=1 << 16, args=b"modules=t.echo")
         self.bytes = library.gmk_region_bytes(ctypes.byref(cfg))
         self.fd = os.memfd_create("region", os.MFD_CLOEXEC)
         os.ftruncate(self.fd, self.bytes)
