@@ -26,7 +26,10 @@ include mk/install.mk
 -include mk/nvptx.mk
 -include mk/gpu.mk
 -include mk/gpuhost.mk
+-include mk/gpudrv.mk
+-include mk/accept.mk
 -include mk/dual.mk
+-include mk/bundle.mk
 -include mk/model.mk
 -include mk/bench.mk
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
 # The module gpu_drv is part of the hosted library.  Its tests run it against test/gpu/fake_host.c, a host process
-# that does what a test tells it; both are built as delivered and with the core's assertions.
+# that does what a test tells it, and against ggmk-gpuhost with the modules of the test image.
 
 GPUDRV_PROGRAMS := test_drv fake_host
 gpudrv_objs = $(patsubst %,$(BUILD)/$1/test/gpu/%.o,$(GPUDRV_PROGRAMS))
@@ -22,4 +22,4 @@ $(foreach v,rel dbg asan ubsan tsan,$(eval $(call gpudrv_rules,$v)))
 
 TEST_GROUPS += $(filter-out $(TEST_GROUPS),gpu)
 TESTS_gpu += $(patsubst %,$(BUILD)/%/test/gpu/test_drv,rel dbg)
-TEST_DEPS_gpu += $(patsubst %,$(BUILD)/%/test/gpu/test_drv,rel dbg)
+TEST_DEPS_gpu += $(GPUHOST_TEST) $(patsubst %,$(BUILD)/%/test/gpu/test_drv,rel dbg)

@@ -12,7 +12,7 @@
  *   garbage   says what is no report   closed     closes its socket and waits
  *   table     reports FAILED with its open descriptors, blocked and ignored signals
  *
- * The module echo answers each message of t.in with one on t.out, and does what meta1 says:
+ * The module echo answers each message of t.in with one on t.out, and does what meta1 says (fake_host.h).
  */
 #include "fake_host.h"
 
@@ -63,8 +63,8 @@ static int echo(gmk_ctx_t *c)
 
 static const gmk_handler_reg_t handlers[] = {{.type = FAKE_TYPE, .fn = echo, .name = "echo"}};
 static const gmk_chan_decl_t channels[] = {
-    {.name = "t.in", .direction = GMK_CONSUMES, .handler = FAKE_TYPE},
-    {.name = "t.out", .direction = GMK_PRODUCES},
+    {.name = "t.in", .direction = GMK_CONSUMES, .msg_type = FAKE_TYPE, .handler = FAKE_TYPE},
+    {.name = "t.out", .direction = GMK_PRODUCES, .msg_type = FAKE_ECHOED},
 };
 static gmk_module_t module = {
     .name = "echo", .handlers = handlers, .n_handlers = 1, .channels = channels, .n_channels = 2};

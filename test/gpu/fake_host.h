@@ -12,6 +12,7 @@ enum {
     FAKE_STOP   /* it stops itself (SIGSTOP) */
 };
 
-#define FAKE_TYPE 77u /* the handler's */
+/* As in echo.c, the module of the real host's tests. */
+enum { FAKE_TYPE = 201, FAKE_ECHOED = 204 };
 
 #endif

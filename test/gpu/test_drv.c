@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The module gpu_drv against fake_host.c, a host process that misbehaves as it is told.
+ * The module gpu_drv against fake_host.c, a host process that misbehaves as it is told, and against the real
+ * ggmk-gpuhost on the software device.
  * An argument chooses tests by their names (* and ? are wildcards); LOUD=1 shows the kernel's lines.
  */
 #include "harness.h"
@@ -16,7 +17,8 @@
 #include <ggmk/gpu.h>
 
 #include "bridge/region.h"
-#include "gpu/fake_host.h"
+#include "test/gpu/accept.h"
+#include "test/gpu/fake_host.h"
 #include "gpu/host_proto.h"
 
 /* ---- a kernel with a peer ------------------------------------------------------------------ */
@@ -66,13 +68,14 @@ static const gmk_handler_reg_t user_handlers[] = {
     {.type = T_LOCAL, .fn = on_local, .name = "local"},
 };
 static const gmk_chan_decl_t user_channels[] = {
-    {.name = "t.in", .direction = GMK_PRODUCES},
-    {.name = "t.out", .direction = GMK_CONSUMES, .handler = T_BACK},
+    {.name = "t.in", .direction = GMK_PRODUCES, .msg_type = FAKE_TYPE},
+    {.name = "t.out", .direction = GMK_CONSUMES, .msg_type = FAKE_ECHOED, .handler = T_BACK},
+    {.name = "a.hang", .direction = GMK_PRODUCES, .msg_type = A_HANG},
     {.name = "sys.error", .direction = GMK_CONSUMES, .handler = T_LETTER},
     {.name = "sys.dropped", .direction = GMK_CONSUMES, .handler = T_LETTER},
 };
 static gmk_module_t user = {
-    .name = "user", .handlers = user_handlers, .n_handlers = 3, .channels = user_channels, .n_channels = 4};
+    .name = "user", .handlers = user_handlers, .n_handlers = 3, .channels = user_channels, .n_channels = 5};
 
 /* Beside this program. */
 static const char *fake_host(void)
@@ -85,11 +88,13 @@ static const char *fake_host(void)
     return path;
 }
 
+static const char *real_host; /* set: it is taken instead */
+
 /* Quick, but not so quick that a busy machine looks like a dead one. */
 static gmk_gpu_cfg_t gpu_cfg(void)
 {
     return (gmk_gpu_cfg_t){.device = GMK_GPU_SOFT,
-                           .host = fake_host(),
+                           .host = real_host != NULL ? real_host : fake_host(),
                            .arena_size = (uint64_t)32 << 20,
                            .workers = 2,
                            .pool_bytes = (uint64_t)1 << 20,
@@ -594,7 +599,7 @@ static void a_handler_that_hangs(void **state)
     serves();
     KIT_WAIT(is_up_in(2));
     assert_true(kit_now() - start >= KIT_S); /* 4 budgets */
-    expect_reset("has run type 77 for 1");
+    expect_reset("has run type 201 for 1");
 }
 
 static void a_process_that_ends(void **state)
@@ -660,48 +665,71 @@ static gmk_region_head_t *find_region(void)
     return head;
 }
 
-static gmk_region_side_t *peer_side(gmk_region_head_t *head)
+/* Damages the region by another process's hand.  The peer is stopped: it must not mend anything. */
+static void damage(void (*how)(gmk_region_head_t *head, uint64_t seed), uint64_t seed)
 {
-    return (gmk_region_side_t *)(void *)((unsigned char *)head + head->side_at[1]);
+    int status;
+    gmk_region_head_t *head = find_region();
+    assert_int_equal(kill(status_now().pid, SIGSTOP), 0);
+    int child = fork();
+    if (child == 0) {
+        how(head, seed);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
 }
 
-/* The process is stopped meanwhile: it must not mend what the test damages. */
+KIT_WILD static void claim_too_much(gmk_region_head_t *head, uint64_t seed)
+{
+    gmk_region_side_t *peer = (gmk_region_side_t *)(void *)((unsigned char *)head + head->side_at[1]);
+    for (uint32_t i = 0; i < GMK_REGION_ROUTES; i++)
+        peer->ack[i].delivered.v = seed;
+}
+
+static uint64_t next_random(uint64_t *seed)
+{
+    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+    return *seed >> 7;
+}
+
+/* Messages that are due, of rubbish; from seed 4 on also everything else that the peer can write. */
+KIT_WILD static void fill_with_rubbish(gmk_region_head_t *head, uint64_t seed)
+{
+    unsigned char *base = (unsigned char *)head;
+    gmk_region_slot_t *ring = (gmk_region_slot_t *)(void *)(base + head->ring_at[1]);
+    uint64_t random = seed;
+    for (uint32_t i = 0; i < head->ring_slots; i++) {
+        for (uint32_t j = 0; j < 6; j++)
+            ring[i].body[j] = seed % 2 == 0 ? UINT64_MAX : next_random(&random);
+        ring[i].commit.v = (uint64_t)head->epoch << 32 | 1;
+    }
+    if (seed < 4)
+        return;
+    for (uint64_t *at = (uint64_t *)(void *)(base + head->side_at[1]);
+         (unsigned char *)at < base + head->ring_at[0]; at++)
+        *at = next_random(&random);
+    for (uint64_t i = 0; i < head->control_slots * sizeof(gmk_region_slot_t) / 8; i++)
+        ((uint64_t *)(void *)(base + head->control_at[1]))[i] = next_random(&random);
+}
+
 static void a_counter_that_cannot_be(void **state)
 {
     (void)state;
     boot_up("serve");
     roundtrip(10);
-    gmk_region_side_t *peer = peer_side(find_region());
-    assert_int_equal(kill(status_now().pid, SIGSTOP), 0);
-    for (uint32_t i = 0; i < GMK_REGION_ROUTES; i++)
-        gmk_store64(&peer->ack[i].delivered, UINT64_MAX, GMK_REL, GMK_SYSTEM);
+    damage(claim_too_much, UINT64_MAX);
     emit_some(10, FAKE_ECHO);
-    expect_reset("the bridge has failed: ");
+    expect_reset("the bridge has failed: the peer acknowledges messages that were never sent");
 }
 
-/* All that the peer can write, in every kind of rubbish: this kernel goes on. */
 static void a_region_full_of_rubbish(void **state)
 {
     (void)state;
-    uint64_t seed = 1;
     boot_up("serve");
     for (uint32_t epoch = 1; epoch <= 6; epoch++) {
         roundtrip(300);
-        gmk_region_head_t *head = find_region();
-        unsigned char *base = (unsigned char *)head;
-        uint64_t from = head->side_at[1], size = head->region_bytes, mine = head->side_at[0];
-        uint32_t slots = head->ring_slots, e = head->epoch;
-        gmk_region_slot_t *ring = (gmk_region_slot_t *)(void *)(base + head->ring_at[1]);
-        assert_int_equal(kill(status_now().pid, SIGSTOP), 0);
-        for (uint32_t i = 0; i < slots; i++) { /* messages that are due, of rubbish */
-            for (uint32_t j = 0; j < 6; j++)
-                ring[i].body[j] = epoch % 2 == 0 ? UINT64_MAX : (seed = seed * 6364136223846793005u + 1) >> 7;
-            gmk_store64(&ring[i].commit, (uint64_t)e << 32 | 1, GMK_REL, GMK_SYSTEM);
-        }
-        if (epoch > 3)
-            for (uint64_t at = from; at < size; at += 8)
-                if (at < mine || at >= mine + sizeof(gmk_region_side_t))
-                    *(volatile uint64_t *)(void *)(base + at) = seed = seed * 6364136223846793005u + 1;
+        damage(fill_with_rubbish, epoch);
         emit_some(10, FAKE_ECHO);
         serves();
         KIT_WAIT(is_up_in(epoch + 1));
@@ -818,6 +846,52 @@ static void children_that_nobody_waits_for(void **state)
     (void)signal(SIGCHLD, SIG_DFL);
 }
 
+/* ---- the real one -------------------------------------------------------------------------- */
+
+/* ggmk-gpuhost with the modules of the test image, on the software device. */
+static int real_up(void **state)
+{
+    static char path[4096];
+    (void)state;
+    const char *build = getenv("BUILD");
+    (void)snprintf(path, sizeof path, "%s/test/ggmk-gpuhost-test", build != NULL ? build : "build");
+    real_host = path;
+    return 0;
+}
+
+static int real_down(void **state)
+{
+    (void)state;
+    real_host = NULL;
+    return 0;
+}
+
+static void a_real_peer_serves_and_stops(void **state)
+{
+    (void)state;
+    boot_up("");
+    gmk_gpu_status_t s = status_now();
+    assert_int_equal(s.device, GMK_GPU_SOFT);
+    assert_int_equal(s.bridge.routes_out, 2);
+    assert_int_equal(s.bridge.routes_in, 1);
+    roundtrip(5000);
+    end();
+    assert_int_equal(atomic_load(&n_back), 5000);
+}
+
+static void a_real_handler_that_hangs(void **state)
+{
+    (void)state;
+    gmk_chan_t hang;
+    gmk_task_t t = {.meta0 = 1};
+    boot_up("");
+    roundtrip(10);
+    assert_int_equal(gmk_chan_find(P.c, "a.hang", &hang), GMK_OK);
+    assert_int_equal(gmk_chan_emit(P.c, hang, &t), GMK_OK);
+    serves();
+    expect_reset("worker ");
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -849,6 +923,14 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_halt_while_a_handler_hangs),
         cmocka_unit_test(a_halt_while_it_is_reset),
         cmocka_unit_test(children_that_nobody_waits_for),
+        cmocka_unit_test_setup_teardown(a_real_peer_serves_and_stops, real_up, real_down),
+        cmocka_unit_test_setup_teardown(killed_under_load, real_up, real_down),
+        cmocka_unit_test_setup_teardown(a_real_handler_that_hangs, real_up, real_down),
+        cmocka_unit_test_setup_teardown(a_process_that_is_stopped, real_up, real_down),
+        cmocka_unit_test_setup_teardown(a_counter_that_cannot_be, real_up, real_down),
+        cmocka_unit_test_setup_teardown(a_region_full_of_rubbish, real_up, real_down),
+        cmocka_unit_test_setup_teardown(a_reset_on_request, real_up, real_down),
+        cmocka_unit_test_setup_teardown(the_process_goes_with_its_parent, real_up, real_down),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
