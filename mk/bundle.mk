@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+#
+# What a machine with a GPU needs to test and to measure GGMK/gpu: one folder, nothing else.
+#
+#:gpu-bundle    $(BUILD)/gpu-bundle: `run` in it tests and measures on a machine that has a GPU and may have nothing more
+
+BUNDLE := $(BUILD)/gpu-bundle
+BENCH_FAR := bench/gpu/far.c
+BENCH_HOST_OBJS := $(call gpuhost_objs,rel,$(GPUHOST_SRCS) $(BENCH_FAR),gmk_bench)
+MEASURE_OBJS := $(patsubst %.c,$(BUILD)/rel/%.o,bench/gpu/measure.c bench/gpu/near.c)
+$(BUILD)/rel/bench/%.o: DEFS = $(HOSTED_DEFS)
+
+ifeq ($(filter clean help,$(MAKECMDGOALS)),)
+$(eval $(call remember,$(GPU_DIR)/gmk_bench.modules,$(GPU_SRC) / $(BENCH_FAR)))
+endif
+$(eval $(call gpu_image,gmk_bench,$(BUNDLE),$(BENCH_FAR)))
+$(eval $(call gpuhost_table,rel,gmk_bench))
+
+# The host loads NVIDIA's driver, and a static program cannot do that well: docs/decisions/bundle-linking.md.
+$(BUNDLE)/ggmk-gpuhost: $(BENCH_HOST_OBJS) $(LIB_rel)
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "  LD $@")
+	$(Q)$(call link,rel) -static-libgcc
+
+$(BUNDLE)/measure: $(MEASURE_OBJS) $(LIB_rel)
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "  LD $@")
+	$(Q)$(call link,rel) -static
+
+$(BUNDLE)/run: bench/gpu/run
+	@mkdir -p $(@D)
+	$(Q)cp $< $@
+
+-include $(sort $(BENCH_HOST_OBJS:.o=.d) $(MEASURE_OBJS:.o=.d))
+
+.PHONY: gpu-bundle
+gpu-bundle: $(patsubst %,$(BUNDLE)/%,run measure ggmk-gpuhost gmk_bench.ptx gmk_bench.json)
+	$(Q)du -sh $(BUNDLE)
+
+TEST_GROUPS += $(filter-out $(TEST_GROUPS),gpu)
+TESTS_gpu += test/gpu-bundle.t
+TEST_DEPS_gpu += gpu-bundle
