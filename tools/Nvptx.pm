@@ -16,7 +16,13 @@ sub find_tool
     return undef;
 }
 
-sub find_ptxas { return $ENV{PTXAS} if $ENV{PTXAS}; return find_tool('ptxas', '/usr/local/cuda/bin/ptxas') }
+# PTXAS names another one; PTXAS=none: there is none.
+sub find_ptxas
+{
+    my $name = $ENV{PTXAS} || 'ptxas';
+    return undef if $name eq 'none';
+    return $name =~ m{/} ? $name : find_tool($name, '/usr/local/cuda/bin/ptxas');
+}
 
 # Runs a command; returns its exit status and all it printed.
 sub run
