@@ -80,16 +80,9 @@ typedef struct gmk_module {
  * name is known in the whole program, or shared object, and is unique there.
  */
 #define GMK_MODULE(module)                                                                                   \
-    GMK_MODULE_NAMED(module)                                                                                 \
+    GMK_SECOND_NAME(gmk_module_t, gmk_image_module_##module, module)                                         \
     __attribute__((used, retain,                                                                             \
                    section("gmk_modules"))) static gmk_module_t *const gmk_module_entry_##module = &(module)
-
-#ifdef __cplusplus
-#define GMK_MODULE_NAMED(module) /* a C++ name is not what it is called in the object */
-#else
-#define GMK_MODULE_NAMED(module)                                                                             \
-    extern gmk_module_t gmk_image_module_##module __attribute__((alias(#module), visibility("hidden")));
-#endif
 
 /*
  * Loads a module while the kernel runs: opens the channels it declares, registers its handlers,
