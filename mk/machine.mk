@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
 # What reads bytes from outside in arch/, drivers/ and kernel/ touches no hardware: here it is tested on the
-# host, under sanitizers, and fuzzed.
+# host, under sanitizers, and fuzzed; so is a bridge's end, whose peer may be out of its mind.
 #
 #:fuzz          libFuzzer on each of fuzz/*.c, SECONDS_EACH=20
 
@@ -46,14 +46,16 @@ FUZZ_PARTS_acpi := $(patsubst %,arch/x86_64/%.c,acpi_parse acpi_s5 acpi_walk)
 FUZZ_PARTS_loader := $(LOADER_PURE)
 FUZZ_PARTS_pci := $(patsubst %,drivers/%.c,pci_bars pci_caps pci_names pci_scan virtio_caps)
 FUZZ_PARTS_virtqueue := drivers/virtqueue.c
+FUZZ_PARTS_bridge := $(CORE_SRCS) $(BRIDGE_SRCS) $(HAL_SRCS)
+FUZZ_FLAGS_bridge := -iquote src -pthread
 SECONDS_EACH ?= 20
 
 .SECONDEXPANSION:
 $(FUZZERS): $(BUILD)/fuzz/%: fuzz/fuzz_%.c $$(FUZZ_PARTS_$$*) $(wildcard arch/x86_64/*.h boot/*.h drivers/*.h) \
-		| $(BUILD)/deps/sanitize
+		$$(if $$(filter bridge,$$*),$(wildcard include/ggmk/*.h src/*.h bridge/*.h)) | $(BUILD)/deps/sanitize
 	@mkdir -p $(@D)
 	$(if $(Q),@echo "  FUZZ $@")
-	$(Q)$(FUZZ_CC) -D_GNU_SOURCE -o $@ $< $(FUZZ_PARTS_$*)
+	$(Q)$(FUZZ_CC) $(FUZZ_FLAGS_$*) -D_GNU_SOURCE -o $@ $< $(FUZZ_PARTS_$*)
 
 .PHONY: fuzz
 fuzz: $(FUZZERS) $(LOADER_SEED)
