@@ -56,9 +56,11 @@ static bool grow(gmk_ctx_t *c, shard_t *s)
         return false;
     for (uint64_t i = 0; i < n; i++)
         slots[i] = (wc_entry_t){.count = 0};
-    for (uint64_t i = 0; i < s->n_slots; i++)
+    for (uint64_t i = 0; i < s->n_slots; i++) {
+        wc_alive(c, i);
         if (s->slots[i].count)
             *find(slots, n, s->slots[i].lo, s->slots[i].hi) = s->slots[i];
+    }
     gmk_free(c, s->slots);
     s->slots = slots;
     s->n_slots = n;
@@ -210,13 +212,15 @@ static void offer(ref_t *heap, uint64_t *n, uint64_t max, ref_t r)
 }
 
 /* Fills heap with the max most frequent words (max is at most what there is), in order. */
-static void select_top(const shard_t *s, ref_t *heap, uint64_t max)
+static void select_top(gmk_ctx_t *c, const shard_t *s, ref_t *heap, uint64_t max)
 {
     uint64_t n = 0;
 
-    for (uint64_t i = 0; i < s->n_slots; i++)
+    for (uint64_t i = 0; i < s->n_slots; i++) {
+        wc_alive(c, i);
         if (s->slots[i].count)
             offer(heap, &n, max, (ref_t){.entry = &s->slots[i]});
+    }
     for (uint64_t i = 0; i < s->n_longs; i++)
         if (s->longs[i].bytes)
             offer(heap, &n, max, (ref_t){.word = &s->longs[i]});
@@ -225,6 +229,7 @@ static void select_top(const shard_t *s, ref_t *heap, uint64_t max)
         heap[0] = heap[--n];
         heap[n] = last;
         sift_down(heap, n, 0);
+        wc_alive(c, n);
     }
 }
 
@@ -273,7 +278,7 @@ WC_APART static int emit_top(gmk_ctx_t *c, shard_t *s)
     if (max && !refs)
         return emit_failure(c, s, GMK_ALLOC_FAIL);
     if (max)
-        select_top(s, refs, max);
+        select_top(c, s, refs, max);
     int rc = emit_records(c, s, refs, max);
     gmk_free(c, refs);
     return rc;

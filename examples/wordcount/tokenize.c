@@ -174,6 +174,7 @@ WC_APART static void scan(tokenizer_t *t)
 
     for (uint64_t at = 0; at <= t->chunk->len && !t->chunk->failed; at += 64) {
         const uint8_t *block = text + at;
+        wc_alive(t->ctx, at >> 3); /* every 8 KiB */
         uint64_t m = letters64(block);
         uint64_t edges = m ^ (m << 1 | inside); /* where a word begins, or has just ended */
         if (inside && edges) {

@@ -175,6 +175,13 @@ static inline bool wc_word_before(const uint8_t *a, uint64_t a_len, const uint8_
     return a_len < b_len;
 }
 
+/* In round i of a loop that may be long: a sign of life, so that no watchdog takes the handler for a hung one. */
+static inline void wc_alive(gmk_ctx_t *c, uint64_t i)
+{
+    if ((i & 1023) == 0)
+        (void)gmk_over_budget(c);
+}
+
 /* Opens a channel, or finds it where the other end has opened it already. */
 static inline int wc_open(gmk_ctx_t *c, const gmk_chan_cfg_t *cfg, gmk_chan_t *out)
 {
