@@ -54,7 +54,7 @@ int gmk_drv_host_how(const gmk_drv_host_t *h, char why[GMK_DRV_TEXT]);
 /* SIGKILL. */
 void gmk_drv_host_kill(const gmk_drv_host_t *h);
 
-/* Waits for what has ended, gives back the descriptors and this process's view of the region.  The bridge is down by then. */
+/* Gives back the descriptors, what is left of an ended process, and the view of the region; the bridge is down. */
 void gmk_drv_host_release(gmk_drv_host_t *h);
 
 /* ---- the module ---------------------------------------------------------------------------- */

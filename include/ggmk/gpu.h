@@ -10,8 +10,9 @@
  * gpu_up and gpu_resets where there is room for them.
  *
  * A boot fails with NOTFOUND (there is no ggmk-gpuhost), IO (it cannot be run, or has ended), UNSUPPORTED (it
- * finds no such device), TIMEOUT (start_timeout_ns), VERSION (it is of another version), RANGE (a field), INVAL (a name,
- * or args), LIMIT (no port or thread), ALLOC_FAIL, what gmk_bridge_wait_ready answers, or what ggmk-gpuhost reports.
+ * finds no such device), TIMEOUT (start_timeout_ns), VERSION (it is of another version), RANGE (a field), INVAL
+ * (name, args), LIMIT (no port or thread), ALLOC_FAIL, what gmk_bridge_wait_ready answers, or what ggmk-gpuhost
+ * reports.
  *
  * From then on the module watches the peer and the process.  When a worker of the peer is silent for too
  * long, when the process ends, or when the bridge fails, the peer is reset: the process is stopped, killed if
@@ -21,8 +22,8 @@
  * GMK_DROP_BRIDGE and this kernel goes on without.
  *
  * A worker is silent while its beat count stands and it runs a type; the whole peer, while its own count does.
- * Two intervals of silence are a line on the console; max(5 intervals, 4 budgets) are a reset.  Time in which this
- * program itself did not run does not count.
+ * Two intervals of silence are a line on the console; max(5 intervals, 4 budgets) are a reset.  Time in which
+ * this program itself did not run does not count.
  *
  * The halt of the kernel stops the peer in order.
  */
@@ -64,8 +65,8 @@ typedef struct gmk_gpu_cfg {
 typedef struct gmk_gpu gmk_gpu_t;
 
 /*
- * Makes the module (cfg is copied, with its texts; it may be NULL).  NULL: no memory.  One kernel at a time boots it,
- * and it may be booted again after the halt.  gmk_gpu_free after the halt; NULL is ignored.
+ * Makes the module (cfg is copied, with its texts; it may be NULL).  NULL: no memory.  One kernel at a time boots
+ * it, and it may be booted again after the halt.  gmk_gpu_free after the halt; NULL is ignored.
  */
 gmk_module_t *gmk_gpu_drv(const gmk_gpu_cfg_t *cfg);
 void gmk_gpu_free(gmk_module_t *m);
@@ -81,8 +82,8 @@ typedef struct gmk_gpu_status {
 } gmk_gpu_status_t;
 
 /*
- * Any thread.  INVAL (a null pointer, or no module of gmk_gpu_drv), STATE (not booted, or halted): out is filled all the
- * same, but for `bridge`, and last_reset says why a boot failed.
+ * Any thread.  INVAL (a null pointer, or no module of gmk_gpu_drv), STATE (not booted, or halted): out is filled
+ * all the same, but for `bridge`, and last_reset says why a boot failed.
  */
 int gmk_gpu_status(gmk_module_t *m, gmk_gpu_status_t *out);
 
