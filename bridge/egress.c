@@ -55,7 +55,7 @@ enum room { ROOM, ROOM_LATER, ROOM_NEVER };
 static enum room pool_room(gmk_bridge_t *b, gmk_route_out_t *r, uint64_t bytes, uint64_t *at)
 {
     uint64_t need = (bytes + GMK_POOL_ALIGN - 1) & ~(uint64_t)(GMK_POOL_ALIGN - 1), unit = unit_bytes(b);
-    uint64_t units = (need + unit - 1) / unit;
+    uint64_t units = need == 0 ? 1 : (need + unit - 1) / unit;
     if (need > b->v.pool_bytes)
         return ROOM_NEVER;
     if (units > r->n_units) {
@@ -134,7 +134,7 @@ static bool take(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m)
                 gmk_outlet_finish(b->f, m, &t[i], GMK_OK);
                 continue;
             }
-            entry(b, r, r->taken++)->task = t[i];
+            *entry(b, r, r->taken++) = (gmk_ledger_t){.task = t[i]};
         }
         any |= n != 0;
         if (n < TAKE)
@@ -161,17 +161,30 @@ static bool drop_oversized(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m
     return true;
 }
 
+/* Is the message to be seen on its way?  Said to the peer, too, by the slot's stamp. */
+static GMK_COLD uint64_t trace_send(gmk_bridge_t *b, const gmk_route_out_t *r, const gmk_task_t *t, uint32_t route)
+{
+    if (route == GMK_CHAN_SYS_TRACE || ((t->flags & GMK_TASK_EMIT_TRACE) == 0 && !gmk_trace_sampled(b->k, t->seq)))
+        return 0;
+    gmk_trace_now(b->f, GMK_EV_BRIDGE_SEND, t->type,
+                  route | gmk_hop(b, (uint32_t)(r->sent - r->base), b->v.side) << 8, t->seq);
+    return b->now;
+}
+
 static void fill_slot(gmk_bridge_t *b, gmk_route_out_t *r, gmk_ledger_t *e, uint32_t route)
 {
     gmk_region_slot_t *s = gmk_link_fill(&b->out);
     gmk_task_t t = e->task;
     bool payload = t.payload_ptr != 0;
+    uint64_t stamp = 0;
+    if (GMK_UNLIKELY(b->tracing || (t.flags & GMK_TASK_EMIT_TRACE) != 0))
+        stamp = trace_send(b, r, &t, route);
     t.flags = (uint16_t)(t.flags & GMK_TASK_USER_FLAGS);
     t.channel = route;
     t.seq = (uint32_t)(r->sent - r->base);
     t.payload_ptr = payload ? 1 + r->copy_at : 0; /* an offset may be 0 */
     gmk_hal_memcpy(s->body, &t, sizeof t);
-    s->stamp = (t.flags & GMK_TASK_EMIT_TRACE) != 0 ? b->now : 0;
+    s->stamp = stamp;
     e->pool_end = r->pool_head;
     if (b->out.filled == 1)
         b->flush_from = b->now;

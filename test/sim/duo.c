@@ -64,6 +64,7 @@ void duo_boot_one(uint32_t side, const gmk_handler_reg_t *handlers, uint32_t n)
     gmk_boot_cfg_t cfg = scn_cfg(e->workers);
     cfg.name = side == DUO_CPU ? "cpu.0" : "gpu.0";
     cfg.max_ports = 6;
+    cfg.spin_ns = ONE_OF(1, 1, 1, 20); /* the other kernel is always busy with something */
     scn_boot(&e->s, cfg, handlers, n);
     e->c = scn_attach(&e->s, &e->port);
     open_defaults(e);
@@ -78,6 +79,7 @@ void duo_boot(const gmk_handler_reg_t *handlers, uint32_t n)
         duo_boot_one(side, handlers, n);
     /* Pumps that look before they sleep are always busy: time would stand still for all who wait for it. */
     sim_options()->early_timeout = 256;
+    sim_options()->max_steps = 3000000;
 }
 
 /* ---- lines --------------------------------------------------------------------------------- */
@@ -237,9 +239,11 @@ void duo_sent(duo_sender_t *s, uint32_t senders)
         gmk_hal_thread_join(&s[i].thread);
 }
 
-void duo_all_heard(void)
+void duo_all_heard(void) { duo_all_heard_but(0); }
+
+void duo_all_heard_but(uint32_t last)
 {
-    for (uint32_t i = 0; i < duo.n_lines; i++)
+    for (uint32_t i = 0; i + last < duo.n_lines; i++)
         for (uint32_t side = 0; side < 2; side++) {
             duo_line_t *l = &duo.line[i];
             uint32_t n = l->hears[side] ? l->sent[0] + l->sent[1] : 0;

@@ -100,7 +100,8 @@ void duo_sent(duo_sender_t *s, uint32_t senders);
 
 /* All that was emitted is acknowledged, and has run. */
 void duo_flush(void);
-/* Everybody heard everything. */
+/* Everybody heard everything, on the first lines, or on all. */
+void duo_all_heard_but(uint32_t last);
 void duo_all_heard(void);
 gmk_bridge_stats_t duo_stats(uint32_t side);
 /* What one end counts agrees with what the other does: no epoch ended otherwise than in order. */

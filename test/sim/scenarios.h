@@ -112,6 +112,9 @@
     X(deterministic, NULL, "one hash, whatever the schedule and the number of workers")                      \
     X(wide, NULL, "workers of four lanes: scalar, warp and block tasks")                                     \
     X(bridge_order, NULL, "two kernels: everything across the bridge once, and in order")                    \
+    X(bridge_full, NULL, "full lines hold their senders, end to end, and nobody else")                       \
+    X(bridge_lossy, NULL, "a lossy line sheds for the slow one, and accounts for it")                        \
+    X(bridge_payload, NULL, "payloads of all sizes, with little memory")                                     \
     X(mixed, NULL, "a bit of everything at once")
 
 #define SIM_DECLARE(name, expect, text) void scn_##name(void *arg);
