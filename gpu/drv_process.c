@@ -374,12 +374,30 @@ bool gmk_drv_host_ended(const gmk_drv_host_t *h, uint64_t timeout_ns)
     }
 }
 
+/*
+ * Waits for an ended process.  One that is traced can be waited for when its tracer has let go, which it does soon or
+ * never.  False: it cannot, or somebody else of this program has waited for it.
+ */
+static bool reap(const gmk_drv_host_t *h, siginfo_t *info)
+{
+    static const struct timespec nap = {.tv_nsec = 1000000};
+    for (uint32_t round = 0; round < 100; round++) {
+        *info = (siginfo_t){0};
+        if (waitid(P_PIDFD, (id_t)h->pidfd, info, WEXITED | WNOHANG) < 0)
+            return false;
+        if (info->si_pid != 0)
+            return true;
+        (void)nanosleep(&nap, NULL);
+    }
+    return false;
+}
+
 int gmk_drv_host_how(const gmk_drv_host_t *h, char why[GMK_DRV_TEXT])
 {
-    siginfo_t info = {0};
+    siginfo_t info;
     const char *end = "the process has ended";
-    if (waitid(P_PIDFD, (id_t)h->pidfd, &info, WEXITED) < 0) {
-        gmk_drv_text(why, GMK_DRV_TEXT, "%s", end); /* somebody else of this program has waited for it */
+    if (!reap(h, &info)) {
+        gmk_drv_text(why, GMK_DRV_TEXT, "%s", end);
         return -1;
     }
     if (info.si_code == CLD_EXITED) {
@@ -402,7 +420,7 @@ void gmk_drv_host_release(gmk_drv_host_t *h)
 {
     siginfo_t info;
     if (h->pid != 0)
-        (void)waitid(P_PIDFD, (id_t)h->pidfd, &info, WEXITED | WNOHANG);
+        (void)reap(h, &info);
     close_fd(&h->sock);
     close_fd(&h->pidfd);
     if (h->region != NULL)

@@ -39,6 +39,12 @@ static void report(uint32_t kind, int code, const char *text)
     (void)!send(GMK_HOST_FD, &r, sizeof r, MSG_NOSIGNAL);
 }
 
+static _Noreturn void wait_for_ever(void)
+{
+    for (;;)
+        (void)pause();
+}
+
 /* ---- the module ---------------------------------------------------------------------------- */
 
 static int echo(gmk_ctx_t *c)
@@ -46,13 +52,11 @@ static int echo(gmk_ctx_t *c)
     gmk_chan_t out;
     gmk_task_t t = {.meta0 = c->task->meta0};
     switch (c->task->meta1) {
-    case FAKE_HANG:
-        for (;;)
-            (void)pause();
+    case FAKE_HANG: wait_for_ever();
     case FAKE_EXIT: _exit(7);
     case FAKE_ABORT: abort();
     case FAKE_FAULT: report(GMK_HOST_FAULT, GMK_ERR_FAULT, "cuStreamQuery: illegal address"); _exit(1);
-    case FAKE_STOP: (void)kill(getpid(), SIGSTOP); break;
+    case FAKE_STOP: (void)kill(getpid(), SIGSTOP); wait_for_ever(); /* another thread may take the signal */
     default: break;
     }
     int rc = gmk_chan_find(c, "t.out", &out);
@@ -70,12 +74,6 @@ static gmk_module_t module = {
     .name = "echo", .handlers = handlers, .n_handlers = 1, .channels = channels, .n_channels = 2};
 
 /* ---- what it is told ----------------------------------------------------------------------- */
-
-static _Noreturn void wait_for_ever(void)
-{
-    for (;;)
-        (void)pause();
-}
 
 static void *receive_region(uint64_t *bytes)
 {

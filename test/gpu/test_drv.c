@@ -367,6 +367,18 @@ static void what_the_process_does_not_inherit(void **state)
     (void)close(fd);
 }
 
+static void declarations_that_disagree(void **state)
+{
+    (void)state;
+    static const gmk_chan_decl_t wrong[] = {{.name = "t.in", .direction = GMK_PRODUCES, .msg_type = 5}};
+    gmk_gpu_cfg_t cfg = gpu_cfg();
+    gmk_module_t right = user;
+    user.channels = wrong;
+    user.n_channels = 1;
+    refused(&cfg, "serve", GMK_CHAN_TYPE_MISMATCH, "t.in");
+    user = right;
+}
+
 /* ---- a peer that serves -------------------------------------------------------------------- */
 
 static void a_peer_serves_and_stops(void **state)
@@ -687,6 +699,24 @@ static void a_process_that_stops_itself(void **state)
     expect_reset("for 1"); /* either silence may come first: of the worker or of the whole kernel */
 }
 
+/* What the peer may run again is sent again; what was under way besides fails. */
+static void idempotent_messages(void **state)
+{
+    (void)state;
+    boot_up("serve");
+    roundtrip(10);
+    emit_one(FAKE_STOP);
+    for (uint32_t i = 0; i < 50; i++) {
+        gmk_task_t t = {.flags = GMK_TASK_IDEMPOTENT};
+        assert_int_equal(gmk_chan_emit(P.c, P.in, &t), GMK_OK);
+    }
+    KIT_WAIT(is_up_in(2) && atomic_load(&n_back) == 60);
+    gmk_gpu_status_t s = status_now();
+    assert_int_equal(s.bridge.reset, 1);
+    assert_true(s.bridge.resent >= 1 && s.bridge.resent <= 50);
+    end();
+}
+
 /* Where this process sees the region of the peer that is up. */
 static gmk_region_head_t *find_region(void)
 {
@@ -945,6 +975,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(configurations_out_of_range),
         cmocka_unit_test(what_the_process_is_given),
         cmocka_unit_test(what_the_process_does_not_inherit),
+        cmocka_unit_test(declarations_that_disagree),
         cmocka_unit_test(calls_at_the_wrong_moment),
         cmocka_unit_test(a_peer_serves_and_stops),
         cmocka_unit_test(a_reset_on_request),
@@ -958,6 +989,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_device_that_faults),
         cmocka_unit_test(a_process_that_is_stopped),
         cmocka_unit_test(a_process_that_stops_itself),
+        cmocka_unit_test(idempotent_messages),
         cmocka_unit_test(a_counter_that_cannot_be),
         cmocka_unit_test(a_region_full_of_rubbish),
         cmocka_unit_test(a_peer_that_is_given_up),
