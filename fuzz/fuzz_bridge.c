@@ -68,10 +68,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
          .direction = GMK_CONSUMES | GMK_PRODUCES,
          .mode = GMK_FANOUT,
          .handler = NOTE,
-         .slots = 16},
-        {.name = "t.out", .direction = GMK_PRODUCES, .msg_type = 8, .slots = 32}};
+         .slots = 16}};
     static gmk_module_t module = {
-        .name = "fuzz", .handlers = handlers, .n_handlers = 1, .channels = channels, .n_channels = 3};
+        .name = "fuzz", .handlers = handlers, .n_handlers = 1, .channels = channels, .n_channels = 2};
     gmk_module_t *mods[] = {&module};
     const gmk_boot_cfg_t boot = {
         .arena_size = (uint64_t)16 << 20, .n_workers = 1, .flags = GMK_BOOT_QUIET | GMK_BOOT_NO_WATCHDOG};
@@ -83,7 +82,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     region = aligned_alloc(4096, bytes); /* what lies behind it is poisoned */
     require(region != NULL && gmk_boot(&kernel, &boot, mods, 1) == GMK_OK);
     require(gmk_bridge_create(&kernel, &end, &b) == GMK_OK && gmk_attach(&kernel, &port) == GMK_OK);
-    require(gmk_chan_find(gmk_port_ctx(&port), "t.out", &out) == GMK_OK);
     return 0;
 }
 
@@ -143,6 +141,7 @@ static void round_of_pump(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static const gmk_chan_cfg_t to = {.name = "t.out", .msg_type = 8, .slots = 32};
     static uint32_t epoch;
     gmk_region_cfg_t c = cfg;
     gmk_region_view_t v;
@@ -167,6 +166,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     require(gmk_region_view(&v, region, bytes, 1, &why) == GMK_OK);
     gmk_link_out_init(&ring, v.ring_out, v.ring_slots, &v.theirs->ring_head, v.epoch);
     gmk_link_out_init(&control, v.control_out, v.control_slots, &v.theirs->control_head, v.epoch);
+    require(gmk_chan_open(gmk_port_ctx(&port), &to, &out) == GMK_OK);
     require(gmk_bridge_up(b, region, bytes, 0) == GMK_OK);
     gmk_bridge_lock(b);
     while (left != 0) {
@@ -182,6 +182,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     gmk_bridge_unlock(b);
     require(gmk_bridge_down(b, (size & 1) != 0) == GMK_OK && gmk_bridge_down(b, false) == GMK_OK);
+    (void)gmk_chan_close(gmk_port_ctx(&port),
+                         out); /* the peer may have closed it; what waits for somebody to come is dropped */
+    require(gmk_wait_closed(gmk_port_ctx(&port), out, UINT64_C(60000000000)) == GMK_OK);
     require(gmk_drain(&kernel, UINT64_C(60000000000)) == GMK_OK && gmk_stats(&kernel, &s) == GMK_OK);
     require(s.accepted == s.completed + s.failed + s.dropped && s.pending == 0);
     return 0;
