@@ -128,7 +128,7 @@ def live(host, before=lambda: None):
     region = Region()
     reports = [host.hello(region).report()]
     peer = Peer(region)
-    ready = peer.ready()
+    ready = peer.ready(host)
     before()
     peer.ask_stop()
     while (r := host.report()) is not None:

@@ -72,8 +72,13 @@ class Peer:
         call("gmk_bridge_create", self.kernel, None, ctypes.byref(self.bridge))
         call("gmk_bridge_up", self.bridge, region.at, ctypes.c_uint64(region.bytes), 0)
 
-    def ready(self):
-        return library.gmk_bridge_wait_ready(self.bridge, ctypes.c_uint64(PATIENCE * 10**9)) == 0
+    def ready(self, host):
+        """Waits for the other kernel, as long as there is a host."""
+        timeout = code = -6  # GMK_ERR_TIMEOUT
+        until = time.monotonic() + PATIENCE
+        while code == timeout and host.process.poll() is None and time.monotonic() < until:
+            code = library.gmk_bridge_wait_ready(self.bridge, ctypes.c_uint64(20 * 10**6))
+        return code == 0
 
     def ask_stop(self):
         call("gmk_bridge_ask_stop", self.bridge)
