@@ -10,7 +10,7 @@ import shutil
 import subprocess
 
 os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-HEADERS = "kernel chan mem module observe error gpu".split()
+HEADERS = "kernel chan mem module observe error gpu bridge".split()
 count = 0
 
 
