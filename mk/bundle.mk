@@ -27,16 +27,27 @@ $(BUNDLE)/measure: $(MEASURE_OBJS) $(LIB_rel)
 	$(if $(Q),@echo "  LD $@")
 	$(Q)$(call link,rel) -static
 
-$(BUNDLE)/run: bench/gpu/run
+$(BUNDLE)/raw: $(BUILD)/rel/bench/gpu/raw.o $(LIB_rel)
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "  LD $@")
+	$(Q)$(call link,rel) -static-libgcc
+
+$(BUNDLE)/run $(BUNDLE)/raw.ptx: $(BUNDLE)/%: bench/gpu/%
 	@mkdir -p $(@D)
 	$(Q)cp $< $@
 
--include $(sort $(BENCH_HOST_OBJS:.o=.d) $(MEASURE_OBJS:.o=.d))
+# A driver without a GPU, for the test of raw.
+FAKE_RAW := $(BUILD)/test/fake-raw/libcuda.so.1
+$(FAKE_RAW): $(BUILD)/pic/test/gpu/fake_raw.o
+	@mkdir -p $(@D)
+	$(Q)$(CC_pic) -shared -pthread -Wl,-soname,libcuda.so.1 -Wl,-z,defs -o $@ $< $(EXTRA_LDFLAGS)
+
+-include $(sort $(BENCH_HOST_OBJS:.o=.d) $(MEASURE_OBJS:.o=.d)) $(BUILD)/rel/bench/gpu/raw.d $(BUILD)/pic/test/gpu/fake_raw.d
 
 .PHONY: gpu-bundle
-gpu-bundle: $(patsubst %,$(BUNDLE)/%,run measure ggmk-gpuhost gmk_bench.ptx gmk_bench.json)
+gpu-bundle: $(patsubst %,$(BUNDLE)/%,run measure raw raw.ptx ggmk-gpuhost gmk_bench.ptx gmk_bench.json)
 	$(Q)du -sh $(BUNDLE)
 
 TEST_GROUPS += $(filter-out $(TEST_GROUPS),gpu)
 TESTS_gpu += test/gpu-bundle.t
-TEST_DEPS_gpu += gpu-bundle
+TEST_DEPS_gpu += gpu-bundle $(FAKE_RAW)

@@ -22,6 +22,10 @@ ROWS = ["device", "workers", "clock step", "empty tasks, spawned by one", "empty
         "messages, both ways, each way", "messages a publication", "messages to the GPU, one a publication"]
 ROWS += [f"payloads of {size} {way} the GPU" for size in ("4 KiB", "64 KiB", "1 MiB") for way in ("to", "from")]
 
+RAW = ["raw: a word there and back p50", "raw: a word there and back p99", "raw: a launch there and back p50",
+       "raw: a launch there and back p99", "raw: empty tasks, a launch each", "raw: empty tasks, a graph",
+       "raw: copy engine to the GPU", "raw: copy engine from the GPU", "raw: copy engines, each way of both"]
+
 
 def check(name, ok, why=""):
     global count
@@ -51,11 +55,12 @@ shutil.copytree(os.path.join(BUILD, "gpu-bundle"), HERE)
 size = sum(os.path.getsize(os.path.join(HERE, name)) for name in os.listdir(HERE))
 check("the bundle is below 64 MiB", size < 64 << 20, size)
 
-symbols = tool("objdump", "-p", os.path.join(HERE, "ggmk-gpuhost"))
-needed = re.findall(r"NEEDED\s+(\S+)", symbols)
-versions = {tuple(map(int, v.split("."))) for v in re.findall(r"GLIBC_([0-9.]+)", symbols)}
-check("ggmk-gpuhost needs a C library and no other", needed == ["libc.so.6"], needed)
-check("one of 2021 will do", versions and max(versions) <= GLIBC, sorted(versions))
+for program in ("ggmk-gpuhost", "raw"):
+    symbols = tool("objdump", "-p", os.path.join(HERE, program))
+    needed = re.findall(r"NEEDED\s+(\S+)", symbols)
+    versions = {tuple(map(int, v.split("."))) for v in re.findall(r"GLIBC_([0-9.]+)", symbols)}
+    check(f"{program} needs a C library and no other", needed == ["libc.so.6"], needed)
+    check("one of 2021 will do", versions and max(versions) <= GLIBC, sorted(versions))
 check("measure needs none", "NEEDED" not in tool("objdump", "-p", os.path.join(HERE, "measure")))
 
 probe = subprocess.run([os.path.join(HERE, "ggmk-gpuhost"), "--probe"], capture_output=True, text=True)
@@ -75,6 +80,12 @@ check("it says what was measured", got["device"].get("kind") == "soft", got["dev
 status, text = run("residence", "--soft", "--quick", "--seconds", "2", "--json", "s.json")
 check("residence", status == 0 and "resident" in text, f"{status}\n{text}")
 check("residence without a reset", [r["value"] for r in rows("s.json") if r["test"].startswith("resets")] == [0], text)
+
+done = subprocess.run([os.path.join(HERE, "raw"), "--json", os.path.join(T, "raw.json")], capture_output=True, text=True,
+                      env={"LD_LIBRARY_PATH": os.path.join(BUILD, "test", "fake-raw")}, timeout=PATIENCE)
+got = {row["test"]: row["value"] for row in rows("raw.json")}
+check("the limits, on a driver that is a fake", done.returncode == 0 and set(got) == set(RAW), done.stdout + done.stderr)
+check("every limit is a figure", all(value > 0 for value in got.values()), got)
 
 status, text = run("--sofft")
 check("a word it does not know", status == 2 and "unknown word '--sofft'" in text and "./run [--soft]" in text, text)

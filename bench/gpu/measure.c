@@ -7,16 +7,15 @@
  * ggmk-gpuhost, which lies beside this program, like the image gmk_bench.ptx.
  */
 #include <getopt.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdarg.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <ggmk/gpu.h>
 
 #include "../bench_sched.h"
 #include "near.h"
+#include "table.h"
 
 enum { ROUNDS_MAX = 99, TRIPS = 5000, IDLE = 500, EXIT_NO_DEVICE = 3 };
 
@@ -30,7 +29,6 @@ static struct {
 
 static gmk_kernel_t kernel;
 static gmk_module_t *gpu;
-static FILE *json;
 
 /* ---- up and down --------------------------------------------------------------------------- */
 
@@ -83,24 +81,6 @@ static void down(void)
 static const char *const kinds[] = {
     [GMK_GPU_AUTO] = "none", [GMK_GPU_CUDA] = "cuda", [GMK_GPU_SOFT] = "soft"};
 
-static void row(const char *test, double value, const char *unit, const char *more)
-{
-    printf("%-34s %12.3f %-8s %s\n", test, value, unit, more);
-    fflush(stdout);
-    if (json != NULL)
-        fprintf(json, "{\"bench\": \"gpu\", \"test\": \"%s\", \"value\": %.4f, \"unit\": \"%s\"}\n", test,
-                value, unit);
-}
-
-/* A rate and, behind it, the time of one. */
-static void rate(const char *test, double ns_each)
-{
-    char more[64];
-
-    snprintf(more, sizeof more, "%.1f ns each", ns_each);
-    row(test, 1e3 / ns_each, "M/s", more);
-}
-
 static double median_of(double (*measure)(void))
 {
     double v[ROUNDS_MAX];
@@ -139,7 +119,7 @@ static void percentiles(const char *test, void (*measure)(double *ns, uint32_t n
     measure(ns, n);
     for (uint32_t p = 50; p <= 99; p += 49) {
         snprintf(name, sizeof name, "%s p%u", test, p);
-        row(name, bench_percentile(ns, n, p) / 1e3, "us", "");
+        table_row(name, bench_percentile(ns, n, p) / 1e3, "us", "");
     }
     free(ns);
 }
@@ -155,27 +135,28 @@ static void measure_payloads(void)
     for (uint32_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         payload = sizes[i].bytes;
         snprintf(name, sizeof name, "payloads of %s to the GPU", sizes[i].name);
-        row(name, 1 / median_of(payload_to_far), "GB/s", "");
+        table_row(name, 1 / median_of(payload_to_far), "GB/s", "");
         snprintf(name, sizeof name, "payloads of %s from the GPU", sizes[i].name);
-        row(name, 1 / median_of(payload_to_near), "GB/s", "");
+        table_row(name, 1 / median_of(payload_to_near), "GB/s", "");
     }
 }
 
 static void measure_batched(void)
 {
-    row("workers", near_workers(), "", "");
-    row("clock step", near_clock_step(), "ns", "");
-    rate("empty tasks, spawned by one", median_of(fan));
-    rate("empty tasks, each by the last", median_of(chain));
+    table_row("workers", near_workers(), "", "");
+    table_row("clock step", near_clock_step(), "ns", "");
+    table_rate("empty tasks, spawned by one", median_of(fan));
+    table_rate("empty tasks, each by the last", median_of(chain));
     percentiles("emit to handler, idle", near_idle, IDLE);
     percentiles("round trip through both", near_trips, TRIPS);
     gmk_bridge_stats_t before = status().bridge;
-    rate("messages to the GPU", median_of(to_far));
-    rate("messages from the GPU", median_of(to_near));
-    rate("messages, both ways, each way", median_of(both_ways));
+    table_rate("messages to the GPU", median_of(to_far));
+    table_rate("messages from the GPU", median_of(to_near));
+    table_rate("messages, both ways, each way", median_of(both_ways));
     gmk_bridge_stats_t after = status().bridge;
-    row("messages a publication",
-        (double)(after.sent - before.sent) / (double)(after.publications - before.publications), "", "");
+    table_row("messages a publication",
+              (double)(after.sent - before.sent) / (double)(after.publications - before.publications), "",
+              "");
     measure_payloads();
 }
 
@@ -194,15 +175,16 @@ static int run_measure(void)
         return no_device(rc);
     gmk_gpu_status_t s = status();
     printf("device: %s (%s)\n", s.device_name, kinds[s.device]);
-    if (json != NULL)
-        fprintf(json, "{\"bench\": \"gpu\", \"test\": \"device\", \"kind\": \"%s\", \"name\": \"%s\"}\n",
+    if (table_json != NULL)
+        fprintf(table_json,
+                "{\"bench\": \"gpu\", \"test\": \"device\", \"kind\": \"%s\", \"name\": \"%s\"}\n",
                 kinds[s.device], s.device_name);
     measure_batched();
     down();
     rc = up(1);
     if (rc != GMK_OK)
         return no_device(rc);
-    rate("messages to the GPU, one a publication", median_of(to_far));
+    table_rate("messages to the GPU, one a publication", median_of(to_far));
     down();
     return 0;
 }
@@ -311,11 +293,11 @@ static int run_residence(void)
     }
     gmk_gpu_status_t s = status();
     bool good = s.state == GMK_GPU_UP && s.resets == 0 && conserved();
-    row("resident", opt.seconds, "s", s.device_name);
-    row("messages while resident", (double)sent / 1e6, "M", "");
-    row("tasks while resident", (double)ran / 1e6, "M", "");
-    row("resets while resident", s.resets, "",
-        good ? "" : "FAILED: it did not stay up, or counters do not add up");
+    table_row("resident", opt.seconds, "s", s.device_name);
+    table_row("messages while resident", (double)sent / 1e6, "M", "");
+    table_row("tasks while resident", (double)ran / 1e6, "M", "");
+    table_row("resets while resident", s.resets, "",
+              good ? "" : "FAILED: it did not stay up, or counters do not add up");
     down();
     return !good;
 }
@@ -401,22 +383,11 @@ static void find_folder(void)
     *strrchr(opt.folder, '/') = '\0';
 }
 
-static void open_json(void)
-{
-    if (opt.json == NULL)
-        return;
-    json = fopen(opt.json, "a");
-    if (json == NULL) {
-        perror(opt.json);
-        exit(1);
-    }
-}
-
 int main(int argc, char **argv)
 {
     options(argc, argv);
     find_folder();
-    open_json();
+    table_open(opt.json);
     const char *what = optind < argc ? argv[optind] : "";
     int rc = 2;
     if (*what == '\0')
@@ -427,7 +398,6 @@ int main(int argc, char **argv)
         rc = run_residence();
     else
         usage(stderr);
-    if (json != NULL && fclose(json) != 0)
-        perror(opt.json);
+    table_close();
     return rc;
 }
