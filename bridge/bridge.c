@@ -193,6 +193,7 @@ static void tie(gmk_bridge_t *b)
     b->pong_due = b->signal = false;
     b->now = b->last_work = b->peer_beat_at = b->next_beat = gmk_hal_now_ns();
     gmk_wiring_reset(b);
+    b->fence = (gmk_fence_t){.phase = GMK_FENCE_OFF};
     gmk_bridge_count(&b->fig.epochs, 1);
     gmk_store64(&v->mine->state, GMK_BRIDGE_HELLO, GMK_REL, GMK_SYSTEM);
     gmk_store32(&b->state, GMK_BRIDGE_HELLO, GMK_REL, GMK_KERNEL);
@@ -315,6 +316,7 @@ static void untie(gmk_bridge_t *b, bool keep)
     }
     if (up)
         count_lost(b);
+    gmk_fence_part(b);
     gmk_egress_part(b, keep);
     gmk_wiring_part(b, keep);
     gmk_ingress_part(b);

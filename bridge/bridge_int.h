@@ -21,6 +21,7 @@
 #ifndef GMK_BRIDGE_INT_H
 #define GMK_BRIDGE_INT_H
 
+#include "fence.h"
 #include "link.h"
 #include "outlet.h"
 #include "registry.h"
@@ -35,6 +36,7 @@
 typedef struct gmk_ledger {
     gmk_task_t task; /* channel: its origin */
     uint64_t pool_end;
+    uint64_t major, minor; /* of a deterministic message */
 } gmk_ledger_t;
 
 enum gmk_route_state { GMK_ROUTE_NONE, GMK_ROUTE_WANTED, GMK_ROUTE_ASKED, GMK_ROUTE_OPEN, GMK_ROUTE_REFUSED };
@@ -136,6 +138,7 @@ struct gmk_bridge {
     bool clock_known;
     bool peer_stopped;
 
+    gmk_fence_t fence;
     gmk_bridge_figures_t fig;
 };
 
@@ -173,6 +176,9 @@ bool gmk_egress_acks(gmk_bridge_t *b);
 /* The peer is gone: those under way fail, but for the idempotent ones (keep), which are sent again. */
 void gmk_egress_part(gmk_bridge_t *b, bool keep);
 bool gmk_egress_rest(gmk_bridge_t *b);
+/* A deterministic message, after all that was taken from its channel.  BUSY: not now; an error: never. */
+int gmk_egress_put(gmk_bridge_t *b, const gmk_det_msg_t *m);
+void gmk_egress_publish(gmk_bridge_t *b); /* what is filled */
 bool gmk_egress_empty(gmk_bridge_t *b); /* everything emitted is acknowledged */
 void gmk_route_out_end(gmk_bridge_t *b, uint32_t route);
 

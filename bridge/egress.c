@@ -110,6 +110,8 @@ static gmk_mailbox_t *outlet(const gmk_bridge_t *b, const gmk_route_out_t *r)
     return gmk_outlet_find(b->k, r->sub);
 }
 
+static bool is_det(const gmk_task_t *t) { return (t->flags & GMK_TASK_DETERMINISTIC) != 0; }
+
 /* The outcome of one message that was taken. */
 static void finish(gmk_bridge_t *b, gmk_mailbox_t *m, gmk_task_t *t, int code)
 {
@@ -117,6 +119,10 @@ static void finish(gmk_bridge_t *b, gmk_mailbox_t *m, gmk_task_t *t, int code)
         gmk_bridge_count(&b->fig.dropped, 1);
     else if (code == GMK_ERR_KERNEL_RESET)
         gmk_bridge_count(&b->fig.reset, 1);
+    if (is_det(t)) {
+        gmk_det_left(b->f, t, code);
+        return;
+    }
     gmk_outlet_finish(b->f, m, t, code);
 }
 
@@ -144,6 +150,18 @@ static bool take(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m)
     return any;
 }
 
+/* One that is not of the outlet: it comes when a tick ends, see fence.c. */
+int gmk_egress_put(gmk_bridge_t *b, const gmk_det_msg_t *m)
+{
+    gmk_route_out_t *r = &b->route_out[gmk_delivery_chan(m->chan)];
+    if (r->handle != m->chan || r->state == GMK_ROUTE_NONE || r->state == GMK_ROUTE_REFUSED)
+        return GMK_CHAN_CLOSED;
+    if (r->state != GMK_ROUTE_OPEN || r->taken - r->acked == b->cfg.window)
+        return GMK_ERR_BUSY;
+    *entry(b, r, r->taken++) = (gmk_ledger_t){.task = m->task, .major = m->major, .minor = m->minor};
+    return GMK_OK;
+}
+
 /*
  * A payload that will never fit: the message is taken out of the ledger.  Those before it may still be
  * under way, so it is told to wait until it is first.
@@ -152,6 +170,8 @@ static bool drop_oversized(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m
 {
     if (r->sent != r->acked)
         return false;
+    if (is_det(&entry(b, r, r->sent)->task))
+        gmk_fence_sent(b, false);
     finish(b, m, &entry(b, r, r->sent)->task, GMK_DROP_BRIDGE);
     gmk_outlet_finished(b->f, m);
     for (uint64_t i = r->sent; i + 1 < r->taken; i++)
@@ -171,18 +191,23 @@ static void fill_slot(gmk_bridge_t *b, gmk_route_out_t *r, gmk_ledger_t *e, uint
     t.payload_ptr = payload ? 1 + r->copy_at : 0; /* an offset may be 0 */
     gmk_hal_memcpy(s->body, &t, sizeof t);
     s->stamp = (t.flags & GMK_TASK_EMIT_TRACE) != 0 ? b->now : 0;
+    if (GMK_UNLIKELY(is_det(&t))) {
+        gmk_fence_pack(s, e->major, e->minor);
+        gmk_fence_sent(b, true);
+    }
     e->pool_end = r->pool_head;
     if (b->out.filled == 1)
         b->flush_from = b->now;
 }
 
-static void publish(gmk_bridge_t *b)
+void gmk_egress_publish(gmk_bridge_t *b)
 {
     uint32_t n = gmk_link_publish(&b->out);
     if (n == 0)
         return;
     gmk_bridge_count(&b->fig.publications, 1);
-    gmk_bridge_count(&b->fig.sent, n);
+    gmk_bridge_count(&b->fig.sent, n - b->fence.filled);
+    b->fence.filled = 0;
     b->signal = true;
 }
 
@@ -217,7 +242,7 @@ static bool send(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m, uint32_t
         r->sent++;
         any = true;
         if (b->out.filled >= b->cfg.batch)
-            publish(b);
+            gmk_egress_publish(b);
     }
     return any;
 }
@@ -231,7 +256,7 @@ static void flush(gmk_bridge_t *b)
     if (b->out.filled == 0)
         return;
     if (b->cfg.flush_ns == 1 || b->now - b->flush_from >= b->cfg.flush_ns || gmk_link_is_idle(&b->out))
-        publish(b);
+        gmk_egress_publish(b);
 }
 
 bool gmk_egress_round(gmk_bridge_t *b)
@@ -272,7 +297,7 @@ static bool acks_of(gmk_bridge_t *b, uint32_t route)
         if ((e->task.flags & GMK_TASK_IDEMPOTENT) != 0 && (int64_t)(completed - r->acked) <= 0)
             break;
         r->pool_tail = e->pool_end;
-        gmk_outlet_finish(b->f, m, &e->task, GMK_OK);
+        finish(b, m, &e->task, GMK_OK);
         r->acked++;
     }
     if (r->acked == was)
@@ -331,7 +356,7 @@ static void part(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m, bool kee
     for (uint64_t i = r->acked; i != r->taken; i++) {
         gmk_ledger_t e = *entry(b, r, i);
         bool sent = (int64_t)(i - r->sent) < 0, again = sent && (e.task.flags & GMK_TASK_IDEMPOTENT) != 0;
-        if (keep && (again || !sent)) {
+        if (keep && (again || !sent) && !is_det(&e.task)) {
             if (again)
                 gmk_bridge_count(&b->fig.resent, 1);
             *entry(b, r, r->acked + kept++) = e;
@@ -362,6 +387,11 @@ void gmk_route_out_end(gmk_bridge_t *b, uint32_t route)
 {
     gmk_route_out_t *r = &b->route_out[route];
     give_units(b, r);
+    for (uint64_t i = r->acked; i != r->taken; i++) { /* none of the outlet's: it lasts until they are finished */
+        if ((int64_t)(i - r->sent) >= 0)
+            gmk_fence_sent(b, false);
+        gmk_det_left(b->f, &entry(b, r, i)->task, GMK_DROP_CLOSED);
+    }
     gmk_heap_free(&b->k->heap, &b->f->heap, r->ledger);
     *r = (gmk_route_out_t){.state = GMK_ROUTE_NONE};
     for (uint32_t i = 0; i < b->n_out; i++)

@@ -50,13 +50,22 @@ static bool check(gmk_bridge_t *b, gmk_task_t *t)
 
 static bool receive(gmk_bridge_t *b)
 {
-    uint32_t n = gmk_link_ready(&b->in, b->in.mask + 1), taken = 0;
+    uint32_t n = gmk_link_ready(&b->in, b->in.mask + 1), taken = 0, records = 0;
     for (uint32_t i = 0; i < n; i++, taken++) {
         gmk_task_t t;
         gmk_hal_memcpy(&t, gmk_link_slot(&b->in, i)->body, sizeof t);
+        if (GMK_UNLIKELY(t.channel == GMK_REGION_TICK)) {
+            if (!gmk_fence_take(b, &t))
+                return false;
+            records++;
+            continue;
+        }
+        const gmk_task_t raw = t;
         if (!check(b, &t))
             return false;
         gmk_route_in_t *r = &b->route_in[t.channel];
+        if (GMK_UNLIKELY((raw.flags & GMK_TASK_DETERMINISTIC) != 0))
+            gmk_fence_unpack(&t, &raw, gmk_hal_once64(&gmk_link_slot(&b->in, i)->stamp));
         r->stash[r->received++ & (b->cfg.window - 1)] = t;
     }
     if (b->in.broken)
@@ -64,7 +73,7 @@ static bool receive(gmk_bridge_t *b)
     if (taken == 0)
         return false;
     gmk_link_took(&b->in, taken);
-    gmk_bridge_count(&b->fig.received, taken);
+    gmk_bridge_count(&b->fig.received, taken - records);
     b->signal = true;
     return true;
 }
@@ -86,6 +95,8 @@ static void drop(gmk_bridge_t *b, gmk_route_in_t *r, int code)
     if (r->payload != NULL)
         t.flags |= GMK_TASK_PAYLOAD_RC;
     t.channel = 0;
+    if ((t.flags & GMK_TASK_DETERMINISTIC) != 0)
+        gmk_fence_arrived(b);
     r->payload = NULL;
     r->copied = 0;
     gmk_count(b->f, &b->f->counts->accepted, 1);
@@ -139,6 +150,31 @@ static int emit_payload(gmk_bridge_t *b, gmk_route_in_t *r, gmk_channel_t *c)
     return 1;
 }
 
+/* A deterministic message waits for its tick, which has no use for one without memory: the run ends then. */
+static void arrive(gmk_bridge_t *b, gmk_route_in_t *r, bool no_memory)
+{
+    gmk_task_t t = *stashed(b, r, r->delivered);
+    int rc = no_memory ? gmk_det_out_of_memory(b->k) : GMK_OK;
+    t.payload_ptr = (uint64_t)(uintptr_t)r->payload;
+    t.flags = (uint16_t)(t.flags & ~GMK_TASK_PAYLOAD_RC);
+    if (r->payload != NULL)
+        t.flags |= GMK_TASK_PAYLOAD_RC;
+    if (rc == GMK_OK)
+        rc = gmk_fence_arrive(b, r->handle, &t);
+    if (rc < 0) {
+        drop(b, r, GMK_DROP_BRIDGE);
+        return;
+    }
+    gmk_fence_arrived(b);
+    if (r->payload != NULL) {
+        gmk_bridge_count(&b->fig.payloads_in, 1);
+        gmk_bridge_count(&b->fig.payload_bytes_in, t.payload_len);
+    }
+    r->payload = NULL;
+    r->copied = 0;
+    r->delivered++;
+}
+
 /* Emits messages without payloads and of one priority, as many as come one after the other. */
 static int emit_run(gmk_bridge_t *b, gmk_route_in_t *r, gmk_channel_t *c)
 {
@@ -147,7 +183,7 @@ static int emit_run(gmk_bridge_t *b, gmk_route_in_t *r, gmk_channel_t *c)
     while (n < RUN && r->delivered + n != r->received) {
         t[n] = *stashed(b, r, r->delivered + n);
         t[n].flags = (uint16_t)(t[n].flags & ~GMK_TASK_PAYLOAD_RC);
-        if (t[n].payload_ptr != 0 || gmk_prio(&t[n]) != gmk_prio(&t[0]))
+        if (t[n].payload_ptr != 0 || ((t[n].flags ^ t[0].flags) & (GMK_PRIO_MASK | GMK_TASK_DETERMINISTIC)) != 0)
             break;
         n++;
     }
@@ -163,14 +199,22 @@ static int emit_run(gmk_bridge_t *b, gmk_route_in_t *r, gmk_channel_t *c)
 static bool deliver_some(gmk_bridge_t *b, gmk_route_in_t *r, gmk_channel_t *c)
 {
     const gmk_task_t *t = stashed(b, r, r->delivered);
-    bool payload = t->payload_ptr != 0;
+    bool payload = t->payload_ptr != 0, det = (t->flags & GMK_TASK_DETERMINISTIC) != 0;
     if (payload && (r->payload == NULL || r->copied != t->payload_len)) {
         switch (import(b, r, t)) {
         case IMPORTED: break;
-        case IMPORT_MORE:
-        case IMPORT_NO_MEMORY: return false;
+        case IMPORT_MORE: return false;
+        case IMPORT_NO_MEMORY:
+            if (!det)
+                return false;
+            arrive(b, r, true);
+            return true;
         case IMPORT_NEVER: drop(b, r, GMK_DROP_BRIDGE); return true;
         }
+    }
+    if (GMK_UNLIKELY(det)) {
+        arrive(b, r, false);
+        return true;
     }
     int rc = payload ? emit_payload(b, r, c) : emit_run(b, r, c);
     if (rc > 0)

@@ -71,10 +71,14 @@ bool gmk_pump_round(gmk_bridge_t *b)
         work |= gmk_ingress_round(b);
         work |= gmk_egress_acks(b);
         work |= gmk_wiring_round(b);
+        work |= gmk_fence_round(b);
         work |= gmk_egress_round(b);
         work |= gmk_beat_round(b);
         signal_peer(b);
     }
+    state = gmk_bridge_state(b);
+    if (GMK_UNLIKELY(b->fence.phase != GMK_FENCE_OFF && state != GMK_BRIDGE_HELLO && state != GMK_BRIDGE_READY))
+        gmk_fence_part(b);
     return work;
 }
 
@@ -85,7 +89,8 @@ static bool something_came(gmk_bridge_t *b)
     if (b->scan_due || gmk_load64(&b->k->chans->changes, GMK_ACQ, GMK_KERNEL) != b->changes_seen)
         return true;
     return gmk_link_ready(&b->control_in, 1) != 0 || !gmk_ingress_rest(b) || gmk_egress_acks(b) ||
-           gmk_bridge_side_state(b->v.theirs) >= GMK_BRIDGE_STOPPED;
+           gmk_fence_round(b) || gmk_bridge_side_state(b->v.theirs) >= GMK_BRIDGE_STOPPED ||
+           gmk_bridge_state(b) > GMK_BRIDGE_READY;
 }
 
 /* Rests the outlets and tells the peer; true: nothing has come meanwhile. */

@@ -48,6 +48,34 @@ typedef struct gmk_region_slot {
     gmk_a64_t commit;
 } gmk_region_slot_t;
 
+#define GMK_REGION_TICK GMK_REGION_ROUTES /* in place of a route: a record of the deterministic run */
+
+/*
+ * A deterministic message: yield_count and retry_count are the low and the high half of 1 + the rank of its emitter
+ * (0 = it was handed in from outside), and stamp is the index of the emission.
+ *
+ * A record of the run, in a slot of its own; fence.h says when.  What is not named is 0.
+ */
+enum gmk_tick_op {
+    GMK_TICK_WISH = 1, /* tick: the last one finished; born: the last one started; major: the next with work, 0 = none;
+                          flags: 1 = GMK_BOOT_AUTO_TICK */
+    GMK_TICK_OPEN,     /* tick begins, with minor messages of the sender */
+    GMK_TICK_TASK,     /* type, prio, sub, tick, born, major, minor: its place in the order (det_int.h) */
+    GMK_TICK_FAILED,   /* type failed minor times in the tick before */
+    GMK_TICK_ORDER,    /* tick: all TASK and FAILED, minor of them, are told */
+    GMK_TICK_ALONE,    /* the sender's ticks are not joined to the receiver's */
+    GMK_TICK_END       /* the run has ended there; minor: the code, as uint32 */
+};
+
+typedef struct gmk_region_tick {
+    uint32_t type;
+    uint8_t op, prio;
+    uint16_t sub;
+    uint32_t route; /* GMK_REGION_TICK */
+    uint32_t flags;
+    uint64_t tick, born, major, minor;
+} gmk_region_tick_t;
+
 /* What the consumer of a route has done, counted in messages since the route was made. */
 typedef struct gmk_region_ack {
     gmk_a64_t delivered; /* accepted by the channel, or refused for good */
@@ -99,6 +127,8 @@ _Static_assert(sizeof(gmk_region_head_t) == 4096, "the head is one page");
 _Static_assert(offsetof(gmk_region_head_t, args) == 2048, "the arguments are its second half");
 _Static_assert(sizeof(gmk_region_slot_t) == 64, "a slot is a cache line");
 _Static_assert(sizeof(gmk_control_t) == sizeof(gmk_task_t), "a control message is a body");
+_Static_assert(sizeof(gmk_region_tick_t) == sizeof(gmk_task_t), "a record of the run is a body");
+_Static_assert(offsetof(gmk_region_tick_t, route) == offsetof(gmk_task_t, channel), "known by its route");
 _Static_assert(sizeof(gmk_region_side_t) == 6464, "the block of a side");
 _Static_assert(offsetof(gmk_region_side_t, worker) == 320, "worker words");
 _Static_assert(offsetof(gmk_region_side_t, ack) == 2368, "acknowledgements");

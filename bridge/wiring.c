@@ -482,6 +482,7 @@ bool gmk_wiring_round(gmk_bridge_t *b)
     b->scan_due = !scan(b);
     gmk_hal_lock_release(&b->k->control);
     if (gmk_bridge_state(b) == GMK_BRIDGE_HELLO && !b->scan_due && gmk_wiring_ready(b)) {
+        gmk_fence_join(b);
         gmk_store32(&b->state, GMK_BRIDGE_READY, GMK_REL, GMK_KERNEL);
         gmk_store64(&b->v.mine->state, GMK_BRIDGE_READY, GMK_REL, GMK_SYSTEM);
         b->signal = true;

@@ -1,38 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "det.h"
-
+/* det.c — ticks: what is due, its order, and running it.  det_peer.c does the same with a second kernel. */
+#include "det_int.h"
 #include "say.h"
-
-/* A deterministic task, or one that is to come. */
-typedef struct gmk_det_item {
-    gmk_task_t task;
-    struct gmk_det_item *next;
-    uint64_t tick;  /* in which it is to run */
-    uint64_t born;  /* tick of the emission; inputs: 0 */
-    uint64_t major; /* 0 = carried over or input, else 1 + rank of the emitter */
-    uint64_t minor; /* index of the emission, or of the input */
-    uint32_t chan;  /* handle, until it is handed to the subscribers; 0 = direct or handed */
-    uint32_t again; /* runs again: it was accepted before */
-} gmk_det_item_t;
-
-struct gmk_det {
-    gmk_hal_lock_t lock;     /* inputs */
-    gmk_det_item_t *inputs;  /* for ticks to come, newest first */
-    uint64_t n_inputs;       /* numbers them */
-    gmk_a64_t emitted;       /* list head: emissions of the running tick */
-    gmk_det_item_t *carried; /* messages without room in the last tick, in order */
-    gmk_det_item_t **items;  /* the running tick, by rank */
-    uint32_t n_items;
-    uint64_t done_tick;                   /* last tick that is finished or running */
-    gmk_a64_t claim;                      /* end of the segment << 32 | next rank */
-    gmk_a32_t left;                       /* tasks of the segment without an outcome */
-    gmk_a32_t active;                     /* a tick is running, or being prepared */
-    gmk_a32_t dead;                       /* the arena ran out */
-    gmk_a64_t future;                     /* accepted and not in the running tick */
-    gmk_a32_t waiting;                    /* messages handed in from outside, or carried over */
-    gmk_a32_t tokens;                     /* invitations queued */
-    gmk_a64_t failed[GMK_MAX_TYPES / 64]; /* bit per type: failed in the running tick */
-};
 
 size_t gmk_det_bytes(void) { return sizeof(struct gmk_det); }
 
@@ -93,19 +62,28 @@ static uint64_t task_hash(const gmk_core_t *k, const gmk_task_t *t, uint64_t ran
 
 /* ---- collecting --------------------------------------------------------------------------- */
 
-static int out_of_memory(gmk_core_t *k)
+void gmk_det_end(gmk_core_t *k, int code, const char *why)
 {
     gmk_out_t o;
-    if (gmk_xchg32(&k->det->dead, 1, GMK_ACQ_REL, GMK_KERNEL) == 0 && (k->flags & GMK_BOOT_QUIET) == 0) {
-        gmk_say(&o, k->name);
-        gmk_out_str(&o, "the deterministic run ends: the arena is exhausted in tick ");
-        gmk_out_u64(&o, k->det->done_tick);
-        gmk_said(&o);
-    }
+    uint32_t none = 0;
+    if (!gmk_cas32(&k->det->dead, &none, (uint32_t)code, GMK_ACQ_REL, GMK_KERNEL) ||
+        (k->flags & GMK_BOOT_QUIET) != 0)
+        return;
+    gmk_say(&o, k->name);
+    gmk_out_str(&o, "the deterministic run ends: ");
+    gmk_out_str(&o, why);
+    gmk_out_str(&o, " in tick ");
+    gmk_out_u64(&o, k->det->done_tick);
+    gmk_said(&o);
+}
+
+int gmk_det_out_of_memory(gmk_core_t *k)
+{
+    gmk_det_end(k, GMK_ALLOC_FAIL, "the arena is exhausted");
     return GMK_ALLOC_FAIL;
 }
 
-static gmk_det_item_t *item_new(gmk_front_t *f, const gmk_task_t *t)
+gmk_det_item_t *gmk_det_item_new(gmk_front_t *f, const gmk_task_t *t)
 {
     gmk_det_item_t *i = gmk_heap_alloc(&f->core->heap, f->shared ? NULL : &f->heap, sizeof *i);
     if (i == NULL)
@@ -115,7 +93,7 @@ static gmk_det_item_t *item_new(gmk_front_t *f, const gmk_task_t *t)
     return i;
 }
 
-static void item_free(gmk_front_t *f, gmk_det_item_t *i)
+void gmk_det_item_free(gmk_front_t *f, gmk_det_item_t *i)
 {
     gmk_heap_free(&f->core->heap, f->shared ? NULL : &f->heap, i);
 }
@@ -140,9 +118,9 @@ int gmk_det_input(gmk_front_t *f, const gmk_task_t *t, uint32_t chan, uint32_t t
     struct gmk_det *d = k->det;
     if (chan == 0 && !takes_deterministic(k, t->type))
         return GMK_ERR_UNSUPPORTED;
-    if (gmk_load32(&d->dead, GMK_ACQ, GMK_KERNEL) != 0)
-        return GMK_ALLOC_FAIL;
-    gmk_det_item_t *i = item_new(f, t);
+    if (GMK_UNLIKELY(gmk_det_over(k) < 0))
+        return gmk_det_over(k);
+    gmk_det_item_t *i = gmk_det_item_new(f, t);
     if (i == NULL)
         return GMK_ALLOC_FAIL;
     gmk_task_born(f, &i->task, chan == 0 ? gmk_count_old(f, &f->counts->accepted, 1) : 0);
@@ -152,6 +130,7 @@ int gmk_det_input(gmk_front_t *f, const gmk_task_t *t, uint32_t chan, uint32_t t
         (void)gmk_add64(&d->future, 1, GMK_ACQ_REL, GMK_KERNEL);
     else
         (void)gmk_add32(&d->waiting, 1, GMK_ACQ_REL, GMK_KERNEL);
+    i->waits = chan != 0;
     uint64_t now = gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL);
     int32_t ahead = (int32_t)(tick - (uint32_t)now);
     i->tick = ahead > 0 ? now + (uint32_t)ahead : now + 1;
@@ -159,7 +138,7 @@ int gmk_det_input(gmk_front_t *f, const gmk_task_t *t, uint32_t chan, uint32_t t
     i->next = d->inputs;
     d->inputs = i;
     gmk_hal_lock_release(&d->lock);
-    if ((k->flags & GMK_BOOT_AUTO_TICK) != 0)
+    if ((k->flags & GMK_BOOT_AUTO_TICK) != 0 || gmk_load32(&d->joined, GMK_RLX, GMK_KERNEL) != 0)
         gmk_det_advance(f);
     return GMK_OK;
 }
@@ -170,11 +149,11 @@ int gmk_det_emit(gmk_lane_t *l, const gmk_task_t *t, uint32_t chan, uint32_t tic
     gmk_core_t *k = f->core;
     if (chan == 0 && !takes_deterministic(k, t->type))
         return GMK_ERR_UNSUPPORTED;
-    if (gmk_load32(&k->det->dead, GMK_ACQ, GMK_KERNEL) != 0)
-        return GMK_ALLOC_FAIL;
-    gmk_det_item_t *i = item_new(f, t);
+    if (GMK_UNLIKELY(gmk_det_over(k) < 0))
+        return gmk_det_over(k);
+    gmk_det_item_t *i = gmk_det_item_new(f, t);
     if (i == NULL)
-        return out_of_memory(k);
+        return gmk_det_out_of_memory(k);
     uint64_t number = chan == 0 ? gmk_count_old(f, &f->counts->accepted, 1) : 0;
     gmk_task_born(f, &i->task, number);
     if (chan == 0)
@@ -193,7 +172,6 @@ void gmk_det_again(gmk_lane_t *l, gmk_task_t *t, uint32_t ticks)
     gmk_core_t *k = l->ctx.front->core;
     gmk_det_item_t *i = k->det->items[l->det_rank];
     i->task = *t;
-    i->again = 1;
     i->born = gmk_det_now(k);
     i->tick = i->born + ticks;
     i->major = 1 + l->det_rank;
@@ -207,12 +185,19 @@ void gmk_det_again(gmk_lane_t *l, gmk_task_t *t, uint32_t ticks)
 
 typedef bool (*before_fn)(const gmk_det_item_t *a, const gmk_det_item_t *b);
 
-/* Inputs first; an emission that was put off comes before those of the latest tick. */
+/*
+ * What was carried over first, from the longest ago; then inputs; an emission that was put off comes before
+ * those of the latest tick.  sub tells apart what two kernels' inputs, or the hearers of one message, share.
+ */
 static bool by_origin(const gmk_det_item_t *a, const gmk_det_item_t *b)
 {
+    if (a->tick != b->tick)
+        return a->tick < b->tick;
     if (a->born != b->born)
         return a->born < b->born;
-    return a->major != b->major ? a->major < b->major : a->minor < b->minor;
+    if (a->major != b->major)
+        return a->major < b->major;
+    return a->minor != b->minor ? a->minor < b->minor : a->sub < b->sub;
 }
 
 static bool by_rank(const gmk_det_item_t *a, const gmk_det_item_t *b)
@@ -251,10 +236,9 @@ static void sort(gmk_det_item_t **v, uint64_t n, before_fn before)
 
 /* ---- preparing a tick --------------------------------------------------------------------- */
 
-/* Takes what is for this tick off a list; the rest stays, in its order. */
-static gmk_det_item_t *take_due(gmk_det_item_t **list, uint64_t tick, uint64_t *n)
+/* Moves what is for this tick from one list to another; the rest stays, in its order. */
+static void take_due(gmk_det_item_t **list, uint64_t tick, gmk_det_item_t **to, uint64_t *n)
 {
-    gmk_det_item_t *due = NULL;
     while (*list != NULL) {
         gmk_det_item_t *i = *list;
         if (i->tick > tick) {
@@ -262,11 +246,10 @@ static gmk_det_item_t *take_due(gmk_det_item_t **list, uint64_t tick, uint64_t *
             continue;
         }
         *list = i->next;
-        i->next = due;
-        due = i;
+        i->next = *to;
+        *to = i;
         ++*n;
     }
-    return due;
 }
 
 /* Emissions for a later tick join the inputs, behind those handed in so far. */
@@ -283,16 +266,23 @@ static void keep_later(struct gmk_det *d, uint64_t tick, gmk_det_item_t **now, u
     }
 }
 
-static gmk_det_item_t **vector(gmk_front_t *f, uint64_t n)
-{
-    return gmk_heap_alloc(&f->core->heap, NULL, n * sizeof(gmk_det_item_t *));
-}
-
-/* The subscriber in this place, NULL = none, or one whose subscription has ended.  With the control lock. */
-static gmk_mailbox_t *hearer(gmk_channel_t *c, uint32_t place)
+gmk_mailbox_t *gmk_det_hearer(gmk_channel_t *c, uint32_t place)
 {
     gmk_mailbox_t *m = gmk_sub_at(c, place);
-    return m != NULL && gmk_load64(&m->port, GMK_RLX, GMK_KERNEL) == 0 && gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) == 0 ? m : NULL;
+    return m != NULL && gmk_load64(&m->port, GMK_RLX, GMK_KERNEL) == 0 &&
+                   gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) == 0
+             ? m
+             : NULL;
+}
+
+bool gmk_det_has_outlet(gmk_channel_t *c)
+{
+    for (uint32_t s = 0; s < GMK_MAX_SUBS; s++) {
+        const gmk_mailbox_t *m = gmk_sub_at(c, s);
+        if (m != NULL && gmk_load64(&m->port, GMK_RLX, GMK_KERNEL) != 0)
+            return true;
+    }
+    return false;
 }
 
 /* A message as this subscriber gets it, accepted.  Each has a payload reference, the first the message's. */
@@ -328,7 +318,7 @@ static void drop_message(gmk_front_t *f, const gmk_det_item_t *msg, int code)
     gmk_channel_t *c = gmk_chan_of(f->core, msg->chan);
     bool first = true;
     for (uint32_t s = 0; c != NULL && s < GMK_MAX_SUBS; s++) {
-        const gmk_mailbox_t *m = hearer(c, s);
+        const gmk_mailbox_t *m = gmk_det_hearer(c, s);
         if (m == NULL)
             continue;
         gmk_task_t t = delivery(f, msg, m, first);
@@ -342,19 +332,23 @@ static void drop_message(gmk_front_t *f, const gmk_det_item_t *msg, int code)
 static void drop_item(gmk_front_t *f, gmk_det_item_t *i)
 {
     struct gmk_det *d = f->core->det;
+    if (i->far) {
+        gmk_det_item_free(f, i);
+        return;
+    }
     if (i->chan == 0) {
         (void)gmk_sub64(&d->future, 1, GMK_ACQ_REL, GMK_KERNEL);
         gmk_drop(f, &i->task, GMK_DROP_HALTED);
     } else {
-        if (i->major == 0)
+        if (i->waits)
             (void)gmk_sub32(&d->waiting, 1, GMK_ACQ_REL, GMK_KERNEL);
         drop_message(f, i, GMK_DROP_HALTED);
     }
-    item_free(f, i);
+    gmk_det_item_free(f, i);
 }
 
 /* Dead letters go out on channels, and the caller need not be in a grace period: the lock keeps those. */
-static void drop_list(gmk_front_t *f, gmk_det_item_t *i)
+void gmk_det_drop_list(gmk_front_t *f, gmk_det_item_t *i)
 {
     if (i == NULL)
         return;
@@ -368,17 +362,17 @@ static void drop_list(gmk_front_t *f, gmk_det_item_t *i)
 }
 
 /* Everything that waits for a tick. */
-static void drop_waiting(gmk_front_t *f)
+void gmk_det_drop_waiting(gmk_front_t *f)
 {
     struct gmk_det *d = f->core->det;
     gmk_hal_lock_acquire(&d->lock);
     gmk_det_item_t *inputs = d->inputs;
     d->inputs = NULL;
     gmk_hal_lock_release(&d->lock);
-    drop_list(f, d->carried);
+    gmk_det_drop_list(f, d->carried);
     d->carried = NULL;
-    drop_list(f, inputs);
-    drop_list(f, (gmk_det_item_t *)(uintptr_t)gmk_xchg64(&d->emitted, 0, GMK_ACQ_REL, GMK_KERNEL));
+    gmk_det_drop_list(f, inputs);
+    gmk_det_drop_list(f, (gmk_det_item_t *)(uintptr_t)gmk_xchg64(&d->emitted, 0, GMK_ACQ_REL, GMK_KERNEL));
 }
 
 /*
@@ -389,22 +383,29 @@ static void hand_to_subscribers(gmk_front_t *f, gmk_channel_t *c, gmk_det_item_t
 {
     bool first = true;
     for (uint32_t s = 0; s < GMK_MAX_SUBS; s++) {
-        const gmk_mailbox_t *m = hearer(c, s);
+        const gmk_mailbox_t *m = gmk_det_hearer(c, s);
         if (m == NULL)
             continue;
         gmk_task_t t = delivery(f, msg, m, first);
-        gmk_det_item_t *i = item_new(f, &t);
+        gmk_det_item_t *i = gmk_det_item_new(f, &t);
         first = false;
         if (i == NULL) {
-            (void)out_of_memory(f->core);
+            (void)gmk_det_out_of_memory(f->core);
             gmk_drop(f, &t, GMK_DROP_HALTED);
             continue;
         }
+        i->tick = msg->tick;
+        i->born = msg->born;
+        i->major = msg->major;
+        i->minor = msg->minor;
+        i->sub = (uint16_t)(msg->sub | f->core->det->side << 5 | s);
         (void)gmk_add64(&f->core->det->future, 1, GMK_ACQ_REL, GMK_KERNEL);
         **tail = i;
         *tail = &i->next;
     }
-    if (first) {
+    if (first && msg->sub >> 8 == f->core->det->side && gmk_det_has_outlet(c)) {
+        drop_whole(f, msg, GMK_DROP_BRIDGE); /* those who hear it are where no tick can reach them */
+    } else if (first) {
         gmk_count(f, &f->counts->unheard, 1);
         gmk_count(f, &f->chans[c->index].unheard, 1);
         gmk_task_payload_done(f, &msg->task);
@@ -418,16 +419,18 @@ static void hand_to_subscribers(gmk_front_t *f, gmk_channel_t *c, gmk_det_item_t
  * With the control lock: a thread from outside that advances the tick is in no grace period, and what
  * is unlinked is freed with the lock held.  So the subscribers are the same for the whole tick, too.
  */
-static gmk_det_item_t *expand(gmk_front_t *f, gmk_det_item_t **v, uint64_t n, uint64_t *out_n)
+static gmk_det_list_t expand(gmk_front_t *f, gmk_det_item_t **v, uint64_t n)
 {
     gmk_core_t *k = f->core;
     uint32_t used[GMK_MAX_CHANNELS] = {0};
-    gmk_det_item_t *list = NULL, **tail = &list, **carry = &k->det->carried;
+    gmk_det_list_t list = {0};
+    gmk_det_item_t **tail = &list.first, **carry = &k->det->carried;
     for (uint64_t x = 0; x < n; x++) {
         gmk_det_item_t *i = v[x];
         i->next = NULL;
-        if (i->chan != 0 && i->major == 0) /* handed in from outside, or carried over */
+        if (i->waits) /* handed in from outside, or carried over */
             (void)gmk_sub32(&k->det->waiting, 1, GMK_ACQ_REL, GMK_KERNEL);
+        i->waits = false;
         if (i->chan == 0) {
             *tail = i;
             tail = &i->next;
@@ -436,7 +439,8 @@ static gmk_det_item_t *expand(gmk_front_t *f, gmk_det_item_t **v, uint64_t n, ui
         gmk_channel_t *c = gmk_chan_of(k, i->chan);
         bool closed = c == NULL || gmk_load32(&c->closing, GMK_ACQ, GMK_KERNEL) != 0;
         if (!closed && used[c->index] >= c->slots) {
-            i->major = 0;
+            (void)gmk_add32(&k->det->waiting, 1, GMK_ACQ_REL, GMK_KERNEL);
+            i->waits = true;
             *carry = i;
             carry = &i->next;
             continue;
@@ -448,50 +452,61 @@ static gmk_det_item_t *expand(gmk_front_t *f, gmk_det_item_t **v, uint64_t n, ui
             used[c->index]++;
             hand_to_subscribers(f, c, i, &tail);
         }
-        item_free(f, i);
+        gmk_det_item_free(f, i);
     }
-    for (gmk_det_item_t *i = k->det->carried; i != NULL; i = i->next)
-        (void)gmk_add32(&k->det->waiting, 1, GMK_ACQ_REL, GMK_KERNEL);
-    *out_n = 0;
-    for (gmk_det_item_t *i = list; i != NULL; i = i->next) {
-        i->minor = (*out_n)++; /* the number within the tick: the same on every run, so handlers may see it */
-        i->task.seq = (uint32_t)i->minor;
-    }
+    for (gmk_det_item_t *i = list.first; i != NULL; i = i->next)
+        list.n++;
     return list;
 }
 
-/* All that is to run in `tick`, in the order of its origin; NULL when that is nothing. */
-static gmk_det_item_t **collect(gmk_front_t *f, uint64_t tick, uint64_t *n)
+/* What is carried keeps its tick, and by that its place in front. */
+gmk_det_list_t gmk_det_collect(gmk_front_t *f, uint64_t tick)
 {
     struct gmk_det *d = f->core->det;
-    gmk_det_item_t *carried = d->carried, *emitted = NULL;
-    uint64_t n_emitted = 0, n_due = 0, n_carried = 0, at = 0;
+    gmk_det_item_t *all = NULL, *carried = d->carried, **tail = &all;
+    uint64_t n = 0;
     d->carried = NULL;
-    for (gmk_det_item_t *i = carried; i != NULL; i = i->next)
-        n_carried++;
     gmk_hal_lock_acquire(&d->lock);
-    keep_later(d, tick, &emitted, &n_emitted);
-    gmk_det_item_t *due = take_due(&d->inputs, tick, &n_due);
+    keep_later(d, tick, &all, &n);
+    take_due(&d->inputs, tick, &all, &n);
     gmk_hal_lock_release(&d->lock);
-    *n = n_carried + n_due + n_emitted;
-    if (*n == 0)
-        return NULL;
-    gmk_det_item_t **v = vector(f, *n);
+    for (; *tail != NULL; tail = &(*tail)->next) {
+        (*tail)->tick = tick;
+        (*tail)->sub = (uint16_t)(d->side << 8);
+    }
+    *tail = carried;
+    for (; carried != NULL; carried = carried->next)
+        n++;
+    return (gmk_det_list_t){all, n};
+}
+
+/* The items of a list, in an array; NULL: the run has ended, and they are dropped. */
+static gmk_det_item_t **array_of(gmk_front_t *f, gmk_det_list_t list)
+{
+    uint64_t at = 0;
+    gmk_det_item_t **v = gmk_heap_alloc(&f->core->heap, NULL, list.n * sizeof *v);
     if (v == NULL) {
-        (void)out_of_memory(f->core);
-        drop_list(f, carried);
-        drop_list(f, due);
-        drop_list(f, emitted);
+        (void)gmk_det_out_of_memory(f->core);
+        gmk_det_drop_list(f, list.first);
         return NULL;
     }
-    for (gmk_det_item_t *i = carried; i != NULL; i = i->next)
+    for (gmk_det_item_t *i = list.first; i != NULL; i = i->next)
         v[at++] = i;
-    for (gmk_det_item_t *i = due; i != NULL; i = i->next)
-        v[at++] = i;
-    for (gmk_det_item_t *i = emitted; i != NULL; i = i->next)
-        v[at++] = i;
-    sort(v + n_carried, *n - n_carried, by_origin); /* what is carried keeps its place in front */
     return v;
+}
+
+gmk_det_list_t gmk_det_expand(gmk_front_t *f, gmk_det_list_t origins)
+{
+    gmk_det_list_t tasks = {0};
+    gmk_det_item_t **v = origins.n == 0 ? NULL : array_of(f, origins);
+    if (v == NULL)
+        return tasks;
+    sort(v, origins.n, by_origin);
+    gmk_hal_lock_acquire(&f->core->control);
+    tasks = expand(f, v, origins.n);
+    gmk_hal_lock_release(&f->core->control);
+    gmk_heap_free(&f->core->heap, NULL, v);
+    return tasks;
 }
 
 void gmk_det_failed(gmk_core_t *k, uint32_t type)
@@ -511,8 +526,8 @@ static void poison_if_due(gmk_front_t *f, gmk_type_t *ty)
         gmk_poison(f, ty);
 }
 
-/* Between two ticks: poisons what failed too often.  The lock keeps the types in place. */
-static void poison(gmk_front_t *f)
+/* The lock keeps the types in place. */
+void gmk_det_poison(gmk_front_t *f)
 {
     gmk_core_t *k = f->core;
     for (uint32_t i = 0; i * 64 < k->n_types; i++) {
@@ -527,33 +542,42 @@ static void poison(gmk_front_t *f)
     }
 }
 
-/* Fills items with the tick's tasks by rank.  0: nothing to run. */
-static uint32_t prepare(gmk_front_t *f, uint64_t tick)
+/*
+ * The number within the tick is the same on every run, so handlers may see it.  What runs on the peer
+ * leaves a gap in the ranks.
+ */
+bool gmk_det_rank(gmk_front_t *f, gmk_det_list_t tasks, bool merged)
 {
     struct gmk_det *d = f->core->det;
-    uint64_t n = 0, at = 0;
-    poison(f);
-    gmk_det_item_t **origin = collect(f, tick, &n);
-    if (origin == NULL)
-        return 0;
-    gmk_hal_lock_acquire(&f->core->control);
-    gmk_det_item_t *list = expand(f, origin, n, &n);
-    gmk_hal_lock_release(&f->core->control);
-    gmk_heap_free(&f->core->heap, NULL, origin);
-    if (n == 0)
-        return 0;
-    d->items = vector(f, n);
-    if (d->items == NULL) {
-        (void)out_of_memory(f->core);
-        drop_list(f, list);
-        return 0;
+    uint64_t near = 0;
+    d->items = tasks.n == 0 ? NULL : array_of(f, tasks);
+    if (d->items == NULL)
+        return false;
+    if (merged)
+        sort(d->items, tasks.n, by_origin);
+    for (uint64_t i = 0; i < tasks.n; i++) {
+        d->items[i]->minor = i;
+        d->items[i]->task.seq = (uint32_t)i;
     }
-    for (gmk_det_item_t *i = list; i != NULL; i = i->next)
-        d->items[at++] = i;
-    sort(d->items, n, by_rank);
-    d->n_items = (uint32_t)n;
-    (void)gmk_sub64(&d->future, n, GMK_ACQ_REL, GMK_KERNEL);
-    return d->n_items;
+    sort(d->items, tasks.n, by_rank);
+    for (uint64_t i = 0; i < tasks.n; i++) {
+        if (!d->items[i]->far) {
+            near++;
+            continue;
+        }
+        gmk_det_item_free(f, d->items[i]);
+        d->items[i] = NULL;
+    }
+    d->n_items = (uint32_t)tasks.n;
+    (void)gmk_sub64(&d->future, near, GMK_ACQ_REL, GMK_KERNEL);
+    return true;
+}
+
+/* False: nothing to run. */
+static bool prepare(gmk_front_t *f, uint64_t tick)
+{
+    gmk_det_poison(f);
+    return gmk_det_rank(f, gmk_det_expand(f, gmk_det_collect(f, tick)), false);
 }
 
 /* ---- running a tick ----------------------------------------------------------------------- */
@@ -579,27 +603,54 @@ static void invite(gmk_front_t *f, uint32_t n)
     }
 }
 
-/* Opens the segment that starts at `from`: one task, or all neighbours of one parallel type. */
-static void open_segment(gmk_front_t *f, uint32_t from)
+/* Opens the segment that starts at `from`: one task, or all neighbours of one parallel type.  False: none is left. */
+static bool open_segment(gmk_front_t *f, uint32_t from)
 {
     gmk_core_t *k = f->core;
     struct gmk_det *d = k->det;
+    while (from < d->n_items && d->items[from] == NULL)
+        from++;
+    if (from == d->n_items)
+        return false;
     uint32_t to = from + 1, type = d->items[from]->task.type;
-    while (parallel(k, type) && to < d->n_items && d->items[to]->task.type == type)
+    while (parallel(k, type) && to < d->n_items && (d->items[to] == NULL || d->items[to]->task.type == type))
         to++;
     gmk_store32(&d->left, to - from, GMK_RLX, GMK_KERNEL);
     gmk_store64(&d->claim, (uint64_t)to << 32 | from, GMK_REL, GMK_KERNEL);
     if (to - from > 1)
         invite(f, to - from < k->n_workers ? to - from - 1 : k->n_workers - 1);
+    return true;
+}
+
+static void end_tick(gmk_front_t *f)
+{
+    struct gmk_det *d = f->core->det;
+    gmk_heap_free(&f->core->heap, NULL, d->items);
+    d->items = NULL;
+    d->n_items = 0;
+}
+
+bool gmk_det_run_tick(gmk_front_t *f)
+{
+    if (!open_segment(f, 0)) {
+        end_tick(f);
+        return false;
+    }
+    invite(f, 1);
+    return true;
+}
+
+bool gmk_det_has_work(const struct gmk_det *d)
+{
+    return gmk_load64(&d->future, GMK_ACQ, GMK_KERNEL) != 0 ||
+           gmk_load64(&d->emitted, GMK_ACQ, GMK_KERNEL) != 0 ||
+           gmk_load32(&d->waiting, GMK_ACQ, GMK_KERNEL) != 0;
 }
 
 /* With AUTO_TICK, ticks follow each other as long as something waits for one. */
 static bool wants_tick(gmk_core_t *k)
 {
-    struct gmk_det *d = k->det;
-    return (k->flags & GMK_BOOT_AUTO_TICK) != 0 && (gmk_load64(&d->future, GMK_ACQ, GMK_KERNEL) != 0 ||
-                                                    gmk_load64(&d->emitted, GMK_ACQ, GMK_KERNEL) != 0 ||
-                                                    gmk_load32(&d->waiting, GMK_ACQ, GMK_KERNEL) != 0);
+    return (k->flags & GMK_BOOT_AUTO_TICK) != 0 && gmk_det_has_work(k->det);
 }
 
 /*
@@ -607,7 +658,7 @@ static bool wants_tick(gmk_core_t *k)
  * next.  An input for an earlier tick that comes in meanwhile is due in the one that is leapt to; one
  * that comes later still sees the new tick, with the lock, and is for the tick after that.
  */
-static uint64_t next_with_work(struct gmk_det *d)
+uint64_t gmk_det_next_with_work(struct gmk_det *d)
 {
     uint64_t next = UINT64_MAX;
     if (d->carried != NULL || gmk_load64(&d->emitted, GMK_ACQ, GMK_KERNEL) != 0)
@@ -619,11 +670,32 @@ static uint64_t next_with_work(struct gmk_det *d)
     return next > d->done_tick && next != UINT64_MAX ? next : d->done_tick + 1;
 }
 
-static void new_tick(gmk_front_t *f, uint64_t ahead)
+void gmk_det_new_tick(gmk_front_t *f, uint64_t ahead)
 {
     uint64_t tick = gmk_add64(&f->core->tick, ahead, GMK_ACQ_REL, GMK_KERNEL) + ahead;
     if (gmk_load32(&f->core->trace_mask, GMK_RLX, GMK_KERNEL) >= GMK_TRACE_INFO)
         gmk_trace_now(f, GMK_EV_TICK, 0, (uint32_t)tick, 0);
+}
+
+void gmk_det_poke(gmk_core_t *k)
+{
+    gmk_store32(&k->det->poked, 1, GMK_SEQ, GMK_KERNEL);
+    gmk_front_t *port = (gmk_front_t *)(uintptr_t)gmk_load64(&k->det->port, GMK_ACQ, GMK_KERNEL);
+    gmk_hal_park_wake(&port->park);
+}
+
+/*
+ * The bridge prepares the next tick.  False: it has left meanwhile, and the caller still has `active`.
+ * The fence pairs with gmk_det_leave: one of the two sees what the other did.
+ */
+static bool hand_over(gmk_core_t *k)
+{
+    struct gmk_det *d = k->det;
+    uint32_t idle = 0;
+    gmk_store32(&d->active, 0, GMK_REL, GMK_KERNEL);
+    gmk_fence(GMK_SEQ, GMK_KERNEL);
+    gmk_det_poke(k);
+    return gmk_det_joined(d) || !gmk_cas32(&d->active, &idle, 1, GMK_ACQ_REL, GMK_KERNEL);
 }
 
 /*
@@ -631,24 +703,26 @@ static void new_tick(gmk_front_t *f, uint64_t ahead)
  * case after some ticks without work: somebody who advances them as fast as it follows would else keep
  * it from its batch, and from passing grace periods.  The token goes on unless somebody else has.
  */
-static void next_tick(gmk_front_t *f)
+void gmk_det_next_tick(gmk_front_t *f)
 {
     gmk_core_t *k = f->core;
     struct gmk_det *d = k->det;
     for (uint32_t empty = 0;;) {
+        if (GMK_UNLIKELY(gmk_det_joined(d))) {
+            if (hand_over(k))
+                return;
+            continue;
+        }
         if (GMK_UNLIKELY(gmk_load32(&d->dead, GMK_ACQ, GMK_KERNEL) != 0))
-            drop_waiting(f);
+            gmk_det_drop_waiting(f);
         if (d->done_tick == gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL) && wants_tick(k)) {
-            uint64_t next = next_with_work(d);
-            new_tick(f, next - d->done_tick);
+            uint64_t next = gmk_det_next_with_work(d);
+            gmk_det_new_tick(f, next - d->done_tick);
             d->done_tick = next - 1;
         }
         while (d->done_tick < gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL)) {
-            if (prepare(f, ++d->done_tick) != 0) {
-                open_segment(f, 0);
-                invite(f, 1);
+            if (prepare(f, ++d->done_tick) && gmk_det_run_tick(f))
                 return;
-            }
             if (f->worker != NULL && ++empty == GMK_DET_RUN) {
                 gmk_store32(&d->active, 0, GMK_REL, GMK_KERNEL);
                 invite(f, 1);
@@ -668,14 +742,16 @@ static void next_tick(gmk_front_t *f)
 void gmk_det_advance(gmk_front_t *f)
 {
     uint32_t idle = 0;
-    gmk_fence(GMK_SEQ, GMK_KERNEL); /* the tick or the input is there; pairs with next_tick */
-    if (gmk_cas32(&f->core->det->active, &idle, 1, GMK_ACQ_REL, GMK_KERNEL))
-        next_tick(f);
+    gmk_fence(GMK_SEQ, GMK_KERNEL); /* the tick or the input is there; pairs with gmk_det_next_tick */
+    if (GMK_UNLIKELY(gmk_det_joined(f->core->det)))
+        gmk_det_poke(f->core);
+    else if (gmk_cas32(&f->core->det->active, &idle, 1, GMK_ACQ_REL, GMK_KERNEL))
+        gmk_det_next_tick(f);
 }
 
 void gmk_det_tick(gmk_front_t *f)
 {
-    new_tick(f, 1);
+    gmk_det_new_tick(f, 1);
     gmk_det_advance(f);
 }
 
@@ -698,19 +774,15 @@ static void finish(gmk_lane_t *l)
     gmk_det_item_t *i = d->items[l->det_rank];
     l->det_run = 0;
     if (i != NULL)
-        item_free(f, i);
+        gmk_det_item_free(f, i);
     d->items[l->det_rank] = NULL;
     if (gmk_sub32(&d->left, 1, GMK_ACQ_REL, GMK_KERNEL) != 1)
         return;
     uint32_t end = (uint32_t)(gmk_load64(&d->claim, GMK_ACQ, GMK_KERNEL) >> 32);
-    if (end < d->n_items) {
-        open_segment(f, end);
+    if (open_segment(f, end))
         return;
-    }
-    gmk_heap_free(&f->core->heap, NULL, d->items);
-    d->items = NULL;
-    d->n_items = 0;
-    next_tick(f);
+    end_tick(f);
+    gmk_det_next_tick(f);
 }
 
 void gmk_det_run(gmk_lane_t *l, const gmk_task_t *t)
@@ -725,9 +797,13 @@ void gmk_det_run(gmk_lane_t *l, const gmk_task_t *t)
             gmk_det_advance(f); /* a worker may have let go of ticks that are due */
             return;
         }
+        l->det_rank = rank;
+        if (GMK_UNLIKELY(d->items[rank] == NULL)) { /* the peer's */
+            finish(l);
+            continue;
+        }
         gmk_task_t *task = &d->items[rank]->task;
         l->det_run = 1;
-        l->det_rank = rank;
         l->ctx.det_index = 0;
         l->det_hash = task_hash(f->core, task, rank);
         gmk_run_task(l, task, 0);
@@ -754,9 +830,9 @@ void gmk_det_drop_all(gmk_front_t *f)
     for (uint32_t i = 0; i < d->n_items; i++)
         if (d->items[i] != NULL) {
             gmk_drop(f, &d->items[i]->task, GMK_DROP_HALTED);
-            item_free(f, d->items[i]);
+            gmk_det_item_free(f, d->items[i]);
         }
-    drop_waiting(f);
+    gmk_det_drop_waiting(f);
     gmk_heap_free(&f->core->heap, NULL, d->items);
     gmk_hal_lock_destroy(&d->lock);
 }

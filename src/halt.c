@@ -24,7 +24,7 @@ static bool is_drained(gmk_core_t *k)
         return false;
     uint64_t finished = GMK_TOTAL(k, completed) + GMK_TOTAL(k, failed) + GMK_TOTAL(k, dropped);
     uint64_t later = gmk_load64(&k->evq.asked, GMK_ACQ, GMK_KERNEL) + gmk_det_future(k);
-    return GMK_TOTAL(k, accepted) == finished + later &&
+    return GMK_TOTAL(k, accepted) == finished + later && gmk_det_settled(k) &&
            gmk_load64(&k->idle.word, GMK_ACQ, GMK_KERNEL) == idle;
 }
 

@@ -105,12 +105,15 @@ static const gmk_chan_decl_t det_channels[] = {
         .channels = det_channels, .n_channels = sizeof det_channels / sizeof det_channels[0]                 \
     }
 
-/* Hands in the input, some of it with a payload, before the first tick.  Returns 0, or the first error. */
-static inline int det_input(gmk_kernel_t *k)
+/*
+ * Hands in the input, some of it with a payload, before the first tick: every step-th task from `first` on, for a
+ * kernel that has the others' from somebody else.  Returns 0, or the first error.
+ */
+static inline int det_input_part(gmk_kernel_t *k, uint64_t first, uint64_t step)
 {
     gmk_port_t port;
     int rc = gmk_attach(k, &port);
-    for (uint64_t i = 0; i < 10 && rc == GMK_OK; i++) {
+    for (uint64_t i = first; i < 10 && rc == GMK_OK; i += step) {
         gmk_ctx_t *c = gmk_port_ctx(&port);
         gmk_task_t t = det_task(det_mix(i * 7), 3);
         if (i % 3 == 0) {
@@ -128,5 +131,7 @@ static inline int det_input(gmk_kernel_t *k)
     gmk_detach(&port);
     return rc;
 }
+
+static inline int det_input(gmk_kernel_t *k) { return det_input_part(k, 0, 1); }
 
 #endif
