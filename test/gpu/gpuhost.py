@@ -125,6 +125,9 @@ class Host:
             message = self.sock.recv(4096)
         except ConnectionResetError:
             return None  # it ended before it read all that it was sent
+        except TimeoutError:
+            self.process.kill()
+            return None
         if not message:
             return None
         magic, kind, device, code, text = REPORT.unpack(message)
