@@ -146,15 +146,49 @@ static void set_device(gmk_gpu_t *g, const gmk_host_report_t *r)
     gmk_hal_lock_release(&g->lock);
 }
 
+/* The bridge: its state, or the code and why it is of no use any more. */
+static int check_bridge(gmk_gpu_t *g, gmk_bridge_stats_t *s, char why[GMK_DRV_TEXT])
+{
+    int rc = gmk_bridge_stats(g->bridge, s);
+    if (rc < 0)
+        return rc;
+    if (s->state == GMK_BRIDGE_FAILED) {
+        gmk_drv_text(why, GMK_DRV_TEXT, "the bridge has failed: %s",
+                     s->text[0] != '\0' ? s->text : gmk_strerror(s->code));
+        return s->code < 0 ? s->code : GMK_ERR_INVAL;
+    }
+    if (s->state == GMK_BRIDGE_STOPPED) {
+        gmk_drv_text(why, GMK_DRV_TEXT, "the kernel has stopped by itself");
+        return GMK_ERR_STATE;
+    }
+    return GMK_OK;
+}
+
+/* Where the peer's kernel has failed, the region says why; the bridge sees it soon.  OK: it does not. */
+static int hear_bridge(gmk_gpu_t *g, char why[GMK_DRV_TEXT])
+{
+    static const struct timespec nap = {.tv_nsec = 1000000};
+    gmk_bridge_stats_t s;
+    for (uint32_t round = 0; round < 100; round++) {
+        int rc = check_bridge(g, &s, why);
+        if (rc < 0 && s.state == GMK_BRIDGE_FAILED)
+            return rc;
+        (void)nanosleep(&nap, NULL);
+    }
+    return GMK_OK;
+}
+
 /* What a report means for a kernel that ought to run: OK, or the code and why it does not. */
 static int take_report(gmk_gpu_t *g, const gmk_host_report_t *r, char why[GMK_DRV_TEXT])
 {
-    int code = r->code < 0 ? r->code : GMK_ERR_IO;
+    int code = r->code < 0 ? r->code : GMK_ERR_IO, rc;
     switch (r->kind) {
     case GMK_HOST_DEVICE: set_device(g, r); return GMK_OK;
     case GMK_HOST_FAILED: gmk_drv_text(why, GMK_DRV_TEXT, "%s", r->text); return code;
     case GMK_HOST_FAULT: gmk_drv_text(why, GMK_DRV_TEXT, "device fault: %s", r->text); return GMK_ERR_FAULT;
     default:
+        if (r->code < 0 && (rc = hear_bridge(g, why)) < 0)
+            return rc;
         gmk_drv_text(why, GMK_DRV_TEXT, "the kernel has ended by itself: %s%s%s", gmk_strerror(r->code),
                      r->text[0] != '\0' ? ": " : "", r->text);
         return code;
@@ -195,24 +229,6 @@ static int check_process(gmk_gpu_t *g, char why[GMK_DRV_TEXT])
     if (!ended && rc == GMK_ERR_STATE)
         ended = gmk_drv_host_ended(&g->host, LAST_WORDS_NS);
     return ended ? code_of_exit(gmk_drv_host_how(&g->host, why)) : rc;
-}
-
-/* The bridge: its state, or the code and why it is of no use any more. */
-static int check_bridge(gmk_gpu_t *g, gmk_bridge_stats_t *s, char why[GMK_DRV_TEXT])
-{
-    int rc = gmk_bridge_stats(g->bridge, s);
-    if (rc < 0)
-        return rc;
-    if (s->state == GMK_BRIDGE_FAILED) {
-        gmk_drv_text(why, GMK_DRV_TEXT, "the bridge has failed: %s",
-                     s->text[0] != '\0' ? s->text : gmk_strerror(s->code));
-        return s->code < 0 ? s->code : GMK_ERR_INVAL;
-    }
-    if (s->state == GMK_BRIDGE_STOPPED) {
-        gmk_drv_text(why, GMK_DRV_TEXT, "the kernel has stopped by itself");
-        return GMK_ERR_STATE;
-    }
-    return GMK_OK;
 }
 
 /* ---- up ------------------------------------------------------------------------------------ */
