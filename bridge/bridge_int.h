@@ -49,6 +49,7 @@ typedef struct gmk_route_out {
     uint64_t taken, sent, acked;
     uint64_t base;    /* `acked` when the route was opened: numbers in the region begin there */
     uint32_t granted; /* messages the peer has room for */
+    uint32_t question; /* number of the ROUTE that waits for its answer */
     bool held;        /* emits answer CLOSED until the peer is back */
     /* The route's part of the pool: a ring of bytes. */
     uint32_t unit, n_units; /* 0 units = none yet */
@@ -66,6 +67,7 @@ typedef struct gmk_route_in {
     void *payload; /* of the message at `delivered`, while it is copied */
     uint32_t copied;
     bool answer_due; /* GRANT or REFUSE */
+    uint32_t question; /* that it answers */
     int refused;     /* the code, or OK */
     /* Up to where messages are to be completed before that is said: see ingress.c. */
     bool marked;
@@ -121,6 +123,7 @@ struct gmk_bridge {
     /* wiring */
     uint64_t changes_seen;
     bool told_all, heard_all, scan_due;
+    uint32_t questions; /* ROUTEs told */
     char heard_owner[GMK_NAME_MAX + 1];
     gmk_told_t told[GMK_MAX_CHANNELS];
     gmk_peer_chan_t peer[GMK_MAX_CHANNELS];

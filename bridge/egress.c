@@ -259,17 +259,39 @@ static void flush(gmk_bridge_t *b)
         gmk_egress_publish(b);
 }
 
+/* Its outlet ends with its channel: what is in it is only to be dropped. */
+static bool closing(gmk_mailbox_t *m)
+{
+    uint32_t leaving = gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL);
+    return leaving != 0 && leaving != GMK_LEAVES_SOON;
+}
+
+/* A route that is not open, and whose channel is being closed: what was kept for the peer goes with it. */
+static bool drop_kept(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m)
+{
+    if (r->taken == r->acked)
+        return false;
+    while (r->taken != r->acked)
+        finish(b, m, &entry(b, r, r->acked++)->task, GMK_DROP_CLOSED);
+    r->sent = r->acked;
+    gmk_outlet_finished(b->f, m);
+    return true;
+}
+
 bool gmk_egress_round(gmk_bridge_t *b)
 {
     bool any = false;
     for (uint32_t i = 0; i < b->n_out; i++) {
         uint32_t route = b->active_out[i];
         gmk_route_out_t *r = &b->route_out[route];
-        gmk_mailbox_t *m = r->state == GMK_ROUTE_OPEN ? outlet(b, r) : NULL;
-        if (m == NULL)
+        gmk_mailbox_t *m = outlet(b, r);
+        bool open = r->state == GMK_ROUTE_OPEN;
+        if (m == NULL || (!open && !closing(m)))
             continue;
+        if (!open)
+            any |= drop_kept(b, r, m);
         any |= take(b, r, m);
-        if (r->sent != r->taken)
+        if (open && r->sent != r->taken)
             any |= send(b, r, m, route);
     }
     flush(b);
@@ -323,8 +345,8 @@ bool gmk_egress_rest(gmk_bridge_t *b)
 {
     for (uint32_t i = 0; i < b->n_out; i++) {
         gmk_route_out_t *r = &b->route_out[b->active_out[i]];
-        gmk_mailbox_t *m = r->state == GMK_ROUTE_OPEN ? outlet(b, r) : NULL;
-        if (m == NULL)
+        gmk_mailbox_t *m = outlet(b, r);
+        if (m == NULL || (r->state != GMK_ROUTE_OPEN && !closing(m)))
             continue;
         if (r->taken - r->acked < b->cfg.window && !gmk_outlet_rest(b->f, m))
             return false;

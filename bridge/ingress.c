@@ -253,13 +253,15 @@ static bool mailbox_passed(gmk_mailbox_t *m, uint64_t ticket)
                                 : done == gmk_w_ticket(gmk_load64(&m->own.word, GMK_ACQ, GMK_KERNEL)));
 }
 
-static bool all_passed(gmk_channel_t *c, uint64_t ticket)
+/* But for the way back: what came from the peer does not go there, and what goes there waits for the peer. */
+static bool all_passed(const gmk_bridge_t *b, gmk_channel_t *c, uint64_t ticket)
 {
     if (c->mode == GMK_P2P && gmk_load64(&c->p2p, GMK_ACQ, GMK_KERNEL) == 0)
         return false; /* it waits for a subscriber */
     for (uint32_t i = 0; i < GMK_MAX_SUBS; i++) {
         gmk_mailbox_t *m = gmk_sub_at(c, i);
-        if (m != NULL && !mailbox_passed(m, ticket))
+        if (m != NULL && gmk_load64(&m->port, GMK_ACQ, GMK_KERNEL) != (uint64_t)(uintptr_t)b->f &&
+            !mailbox_passed(m, ticket))
             return false;
     }
     return true;
@@ -281,7 +283,7 @@ static void complete(gmk_bridge_t *b, gmk_route_in_t *r)
         r->marked = false;
         return;
     }
-    if (r->marked && all_passed(c, r->mark_ticket)) {
+    if (r->marked && all_passed(b, c, r->mark_ticket)) {
         r->completed = r->mark_count;
         r->marked = false;
     }

@@ -102,9 +102,9 @@ enum gmk_control_op {
     GMK_CONTROL_OWNER = 1, /* name: of the module that the next DECL is of */
     GMK_CONTROL_DECL,      /* a channel of the sender: name, msg_type, mode, guarantee, slots, flags */
     GMK_CONTROL_END,       /* the sender has told all it had at first */
-    GMK_CONTROL_ROUTE,     /* the sender will send on route: name of the channel */
-    GMK_CONTROL_GRANT,     /* route may carry slots messages at a time */
-    GMK_CONTROL_REFUSE,    /* there will be no such route; slots is the code, as uint32 */
+    GMK_CONTROL_ROUTE,     /* the sender will send on route: name of the channel; msg_type: number of the question */
+    GMK_CONTROL_GRANT,     /* route may carry slots messages at a time; msg_type: as asked */
+    GMK_CONTROL_REFUSE,    /* there will be no such route; slots is the code, as uint32; msg_type: as asked */
     GMK_CONTROL_CLOSE,     /* the channel name was closed */
     GMK_CONTROL_PING,      /* clock: time[0] = sender's clock */
     GMK_CONTROL_PONG       /* clock: time[0] as pinged, time[1] when it arrived, time[2] when this was sent */

@@ -199,6 +199,7 @@ static void hear_route(gmk_bridge_t *b, const gmk_control_t *c)
     uint32_t handle = chan != NULL ? chan->handle : 0;
     gmk_hal_lock_release(&b->k->control);
     r->refused = chan == NULL ? GMK_ERR_NOTFOUND : gmk_route_in_open(b, c->route, handle);
+    r->question = c->msg_type;
     r->answer_due = true;
     b->answers_due = true;
 }
@@ -206,6 +207,8 @@ static void hear_route(gmk_bridge_t *b, const gmk_control_t *c)
 static void hear_answer(gmk_bridge_t *b, const gmk_control_t *c)
 {
     gmk_route_out_t *r = &b->route_out[c->route];
+    if (c->msg_type != r->question && c->slots != 0)
+        return; /* the channel that it was asked for was closed meanwhile */
     if (r->state != GMK_ROUTE_ASKED || (c->op == GMK_CONTROL_GRANT && c->slots == 0)) {
         gmk_bridge_fail(b, GMK_ERR_INVAL, "the peer answers what it was not asked", NULL);
         return;
@@ -301,6 +304,7 @@ static bool answer(gmk_bridge_t *b)
             return false;
         gmk_control_t c = about(r->refused < 0 ? GMK_CONTROL_REFUSE : GMK_CONTROL_GRANT, NULL);
         c.route = route;
+        c.msg_type = r->question;
         c.slots = r->refused < 0 ? (uint32_t)r->refused : b->cfg.window;
         r->answer_due = false;
         tell(b, &c);
@@ -390,6 +394,7 @@ static bool ask(gmk_bridge_t *b, uint32_t route, const char *name)
         return false;
     gmk_control_t c = about(GMK_CONTROL_ROUTE, name);
     c.route = route;
+    c.msg_type = r->question = ++b->questions;
     r->state = GMK_ROUTE_ASKED;
     tell(b, &c);
     return true;

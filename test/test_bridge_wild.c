@@ -74,7 +74,7 @@ static void answer_routes(wild_t *w)
         memcpy(&c, gmk_link_slot(&w->control_in, 0)->body, sizeof c);
         if (c.op != GMK_CONTROL_ROUTE)
             continue;
-        gmk_control_t grant = {.op = GMK_CONTROL_GRANT, .route = c.route, .slots = 16};
+        gmk_control_t grant = {.op = GMK_CONTROL_GRANT, .msg_type = c.msg_type, .route = c.route, .slots = 16};
         tell(w, grant);
     }
 }

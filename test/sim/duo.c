@@ -69,6 +69,8 @@ void duo_boot_one(uint32_t side, const gmk_handler_reg_t *handlers, uint32_t n)
     e->c = scn_attach(&e->s, &e->port);
     open_defaults(e);
     scn_hear(&e->s, e->c);
+    if (duo.warm != 0)
+        scn_warm_up(&e->s, e->c, 1, 4, duo.warm);
     sim_check(gmk_bridge_create(&e->s.k, &e->cfg, &e->b) == GMK_OK);
     (void)sim_kernel(none);
 }

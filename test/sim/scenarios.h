@@ -115,6 +115,10 @@
     X(bridge_full, NULL, "full lines hold their senders, end to end, and nobody else")                       \
     X(bridge_lossy, NULL, "a lossy line sheds for the slow one, and accounts for it")                        \
     X(bridge_payload, NULL, "payloads of all sizes, with little memory")                                     \
+    X(bridge_wiring, NULL, "channels come and go on both sides while messages flow")                         \
+    X(bridge_disagree, NULL, "two declarations of one channel disagree, and both sides say so")              \
+    X(bridge_sleep, NULL, "pumps sleep and are woken for every message and credit, or nap")                  \
+    X(bridge_device, NULL, "a device boots, serves and is stopped, or killed")                               \
     X(mixed, NULL, "a bit of everything at once")
 
 #define SIM_DECLARE(name, expect, text) void scn_##name(void *arg);
