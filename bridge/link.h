@@ -111,20 +111,28 @@ static inline bool gmk_link_is_idle(gmk_link_out_t *l)
 
 /* ---- consumer ------------------------------------------------------------------------------ */
 
+enum gmk_link_look { GMK_LINK_EMPTY, GMK_LINK_READY, GMK_LINK_BROKEN };
+
+/* What the commit word of the i-th slot to come says; it orders nothing. */
+static inline enum gmk_link_look gmk_link_look(const gmk_link_in_t *l, uint32_t i)
+{
+    uint64_t at = l->next + i;
+    uint64_t commit = gmk_load64(&l->slots[at & l->mask].commit, GMK_RLX, GMK_SYSTEM);
+    if (commit == gmk_link_commit(l->epoch, at, l->shift))
+        return GMK_LINK_READY;
+    uint64_t before = at <= l->mask ? 0 /* a slot begins as zero */
+                                    : gmk_link_commit(l->epoch, at - l->mask - 1, l->shift);
+    return commit == before ? GMK_LINK_EMPTY : GMK_LINK_BROKEN;
+}
+
 /* How many slots can be read, at most max.  Sets `broken`. */
 static inline uint32_t gmk_link_ready(gmk_link_in_t *l, uint32_t max)
 {
     uint32_t n = 0;
-    while (n < max) {
-        uint64_t at = l->next + n, want = gmk_link_commit(l->epoch, at, l->shift);
-        uint64_t commit = gmk_load64(&l->slots[at & l->mask].commit, GMK_RLX, GMK_SYSTEM);
-        if (commit != want) {
-            uint64_t before = gmk_link_commit(l->epoch, at - l->mask - 1, l->shift);
-            l->broken |= commit != (at <= l->mask ? 0 : before); /* a slot begins as zero */
-            break;
-        }
+    enum gmk_link_look look = GMK_LINK_READY;
+    while (n < max && (look = gmk_link_look(l, n)) == GMK_LINK_READY)
         n++;
-    }
+    l->broken |= look == GMK_LINK_BROKEN;
     if (n != 0)
         gmk_fence(GMK_ACQ, GMK_SYSTEM);
     return n;
