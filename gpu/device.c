@@ -110,6 +110,18 @@ static void nap(uint64_t ns)
     gmk_hal_park_destroy(&own);
 }
 
+/* A peer that asks for the end meanwhile is obeyed at once: serve sees that, too. */
+static int wait_ready(gmk_bridge_t *b)
+{
+    int rc = GMK_ERR_TIMEOUT;
+    for (uint64_t start = gmk_hal_now_ns(); rc == GMK_ERR_TIMEOUT && gmk_hal_now_ns() - start < READY_NS;) {
+        if (gmk_bridge_asked(b))
+            return GMK_OK;
+        rc = gmk_bridge_wait_ready(b, 10 * LOOK_NS);
+    }
+    return rc;
+}
+
 /* Until the peer asks for the end, or there is no peer any more. */
 static int serve(gmk_bridge_t *b)
 {
@@ -138,7 +150,7 @@ static int with_bridge(gmk_kernel_t *k, const gmk_device_launch_t *l, const gmk_
         gmk_bridge_destroy(b);
         return report(v, rc, "the kernel's end of the bridge cannot be made");
     }
-    rc = gmk_bridge_wait_ready(b, READY_NS);
+    rc = wait_ready(b);
     if (rc == GMK_OK)
         rc = serve(b);
     if (rc == GMK_OK) {

@@ -17,8 +17,8 @@ $(ACCEPT): $(ACCEPT_OBJS) $(LIB_rel)
 	$(Q)$(call link,rel) -lcmocka
 -include $(ACCEPT_OBJS:.o=.d)
 
-TESTS_bridge += test/accept-local.t test/accept-soft.t test/accept-cuda.t
-TEST_DEPS_bridge += $(ACCEPT) $(GPUHOST_TEST) $(GPU_TEST_IMAGE)
+TESTS_bridge += test/accept-local.t test/accept-soft.t test/accept-driver.t test/accept-cuda.t
+TEST_DEPS_bridge += $(ACCEPT) $(GPUHOST_TEST) $(FAKE_CUDA) $(GPU_TEST_IMAGE)
 
 .PHONY: soak-dual
 soak-dual: $(ACCEPT) $(GPUHOST_TEST)

@@ -7,11 +7,11 @@
 #:coverage      gcov over the unit tests; src/ needs 95 % of the lines and 85 % of the branches
 #:soak          mixed load for SECONDS=3600
 #:format        clang-format over all C files; format-check changes nothing
-#:tidy          clang-tidy over the core and the hosted HAL
+#:tidy          clang-tidy over the core, the bridge, the GPU's driver module and the hosted HAL
 #:check-layers  no file includes one from a layer to its right
 
 UNIT_SRCS := $(foreach g,$(UNIT_GROUPS),$(TEST_SRCS_$g))
-C_FILES := $(sort $(wildcard include/*.h include/ggmk/*.h src/*.[ch] hal/*/*.[ch] mk/*.h arch/*/*.[ch] boot/*.[ch] drivers/*.[ch] \
+C_FILES := $(sort $(wildcard include/*.h include/ggmk/*.h src/*.[ch] bridge/*.[ch] gpu/*.[ch] hal/*/*.[ch] mk/*.h arch/*/*.[ch] boot/*.[ch] drivers/*.[ch] \
 	kernel/*.[ch] fuzz/*.[ch] test/*.[ch] test/*/*.[ch] examples/*/*.[ch] bench/*.[ch] bench/*/*.[ch]))
 
 COVERAGE_LINES ?= 95
@@ -71,12 +71,12 @@ format-check: | $(BUILD)/deps/format
 	$(Q)clang-format --dry-run -Werror $(C_FILES)
 
 # One stamp per source, so that only what changed is read again.
-TIDY_STAMPS := $(patsubst %.c,$(BUILD)/tidy/%.ok,$(CORE_SRCS) $(HAL_SRCS))
-$(BUILD)/tidy/%.ok: %.c .clang-tidy $(sort $(wildcard include/*.h include/ggmk/*.h src/*.h hal/gcc/*.h hal/linux/*.h)) | $(BUILD)/deps/tidy
+TIDY_STAMPS := $(patsubst %.c,$(BUILD)/tidy/%.ok,$(CORE_SRCS) $(BRIDGE_SRCS) $(DRIVER_SRCS) $(HAL_SRCS))
+$(BUILD)/tidy/%.ok: %.c .clang-tidy $(sort $(wildcard include/*.h include/ggmk/*.h src/*.h bridge/*.h gpu/*.h hal/gcc/*.h hal/linux/*.h)) | $(BUILD)/deps/tidy
 	@mkdir -p $(@D)
 	$(if $(Q),@echo "  TIDY $<")
 	$(Q)clang-tidy --quiet --warnings-as-errors='*' $< -- $(BASE_CFLAGS) \
-		$(if $(filter src/%,$<),$(CORE_DEFS),$(HOSTED_DEFS)) 2>$@.log || { cat $@.log; exit 1; }
+		$(if $(filter src/% bridge/%,$<),$(CORE_DEFS),$(HOSTED_DEFS)) 2>$@.log || { cat $@.log; exit 1; }
 	@touch $@
 tidy: $(TIDY_STAMPS)
 

@@ -43,7 +43,7 @@ enum {
     GMK_ERR_RETRY_LIMIT = -301,  /* retried more often than its type may */
     GMK_ERR_POISONED = -302,     /* its type is poisoned; it was not run */
     GMK_ERR_FAULT = -303,        /* the CPU faulted in the handler */
-    GMK_ERR_KERNEL_RESET = -304, /* the kernel it ran on was reset; hosted kernels never are */
+    GMK_ERR_KERNEL_RESET = -304, /* the kernel it was sent to was reset: see bridge.h */
     GMK_ERR_STALLED = -305,      /* not produced by this version: a task whose worker was replaced
                                     keeps running and has the outcome it ends with */
 
@@ -53,7 +53,7 @@ enum {
     GMK_DROP_UNLOADED = -402, /* the module was unloaded */
     GMK_DROP_HALTED = -403,   /* the kernel was halted */
     GMK_DROP_NO_TYPE = -404,  /* no handler is registered for the type */
-    GMK_DROP_BRIDGE = -405,   /* a bridge could not carry it; not produced by this version */
+    GMK_DROP_BRIDGE = -405,   /* a bridge could not carry it, or its peer is gone */
 
     GMK_FAIL_BASE = -1000
 };
