@@ -180,7 +180,6 @@ WC_APART static void scan(tokenizer_t *t)
         if (inside && edges) {
             add_word(t, start, (uint64_t)(block + __builtin_ctzll(edges) - start));
             edges &= edges - 1;
-            inside = 0;
         }
         while (edges && !t->chunk->failed) {
             start = block + __builtin_ctzll(edges);
