@@ -21,6 +21,7 @@ built() { make_ "$BUILD/$1.ptx" "$BUILD/$1.json"; }
 check "the product's image is built" built gmk_gpu
 check "the tests' image is built" built test/gmk_gpu_test
 check "and says what stack it needs" has "$BUILD/test/gmk_gpu_test.json" '"stack_bytes" : [1-9][0-9]*'
+check "what shared memory" has "$BUILD/test/gmk_gpu_test.json" '"shared_bytes" : [1-9][0-9]*'
 check "its entry point" has "$BUILD/test/gmk_gpu_test.json" '"entry" : "gmk_gpu_run"'
 check "its threads" has "$BUILD/test/gmk_gpu_test.json" '"threads" : 128'
 check "the launch bounds are in the PTX" has "$BUILD/test/gmk_gpu_test.ptx" '\.maxntid 128'
