@@ -359,6 +359,8 @@ bool gmk_egress_empty(gmk_bridge_t *b)
     for (uint32_t i = 0; i < b->n_out; i++) {
         gmk_route_out_t *r = &b->route_out[b->active_out[i]];
         gmk_mailbox_t *m = r->sub != 0 ? outlet(b, r) : NULL;
+        if (r->taken != r->acked)
+            return false;
         if (m != NULL && gmk_load64(&m->done, GMK_ACQ, GMK_KERNEL) !=
                              gmk_w_ticket(gmk_load64(&m->in->word, GMK_ACQ, GMK_KERNEL)))
             return false;

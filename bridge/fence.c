@@ -210,14 +210,14 @@ static uint64_t choose(const gmk_fence_t *f, const gmk_det_wish_t *mine)
     return next != UINT64_MAX ? next : 0;
 }
 
-/* Nothing here waits for a tick that will come by itself. */
+/* No tick is under way or will come by itself, as far as this side knows. */
 static bool at_rest(const gmk_bridge_t *b, const gmk_det_wish_t *mine)
 {
     const gmk_fence_t *f = &b->fence;
-    bool automatic = (mine->automatic | (f->heard ? f->peer.automatic : 0)) != 0;
-    if (b->v.side == 0)
-        return f->heard && f->peer.done >= f->tick;
-    return f->heard && !f->open.seen && mine->tick <= mine->done && !(automatic && mine->work != 0);
+    bool automatic = (mine->automatic | f->peer.automatic) != 0;
+    if (mine->tick > mine->done || (automatic && mine->work != 0))
+        return false;
+    return b->v.side == 0 ? f->peer.done >= f->tick : !f->open.seen;
 }
 
 static void begin(gmk_bridge_t *b, uint64_t tick)

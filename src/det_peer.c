@@ -158,13 +158,16 @@ static void reach(gmk_front_t *f, uint64_t tick)
     uint64_t now = gmk_load64(&f->core->tick, GMK_ACQ, GMK_KERNEL);
     while (now < tick && !gmk_cas64(&f->core->tick, &now, tick, GMK_ACQ_REL, GMK_KERNEL))
         ;
-    if (now < tick)
-        gmk_det_new_tick(f, 0);
+    if (now >= tick)
+        return;
+    gmk_det_new_tick(f, 0);
+    gmk_wake_for_work(f); /* timers of the tick */
 }
 
 void gmk_det_begin(gmk_front_t *f, uint32_t side, uint64_t tick)
 {
     struct gmk_det *d = f->core->det;
+    gmk_store32(&d->settled, 0, GMK_REL, GMK_KERNEL);
     reach(f, tick);
     d->side = side;
     d->last_tick = d->done_tick;

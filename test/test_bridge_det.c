@@ -582,12 +582,14 @@ static void exhausted(uint32_t who)
 {
     split_t p = splits[0];
     sys_t s;
-    p.flags[0] = p.flags[1] = GMK_BOOT_AUTO_TICK;
     p.arena[who] = (uint64_t)16 << 20;
     sys_boot(&s, &p, 2);
-    submit_when(&s, 1 - who, 2000000000, 1, NULL);
+    submit_when(&s, 1 - who, 1000, 1, NULL);
+    submit_when(&s, who, 1000, 1, NULL);
     gmk_task_t t = {.type = T_GROW, .flags = GMK_TASK_DETERMINISTIC};
     assert_int_equal(gmk_submit(&s.kit[who].k, &t), GMK_OK);
+    for (uint32_t i = 0; i < 30; i++) /* twice as many with every one */
+        (void)gmk_tick_advance(&s.kit[CPU].k);
     for (uint32_t i = 0; i < 2; i++)
         assert_ended(&s, i, GMK_ALLOC_FAIL);
     assert_true(kit_stats(&s.kit[0]).dropped > 0 && kit_stats(&s.kit[1]).dropped > 0);

@@ -111,7 +111,8 @@ int gmk_wait_closed(gmk_ctx_t *c, gmk_chan_t ch, uint64_t timeout_ns);
  * CHAN_FULL (lossless only), CHAN_CLOSED (or stale), CHAN_TYPE_MISMATCH, RANGE (the type is not below
  * n_types, or the tenant), INVAL (the payload is not in the arena, or not a counted one),
  * STATE (the kernel halts; handlers may emit until it stops running them), LIMIT (references to the
- * payload), ALLOC_FAIL (deterministic messages only: the arena is exhausted, or was before).
+ * payload), and for deterministic messages only: ALLOC_FAIL (the arena is exhausted, or was before, or the
+ * peer's), KERNEL_RESET (the run ended with the bridge to its peer).
  */
 int gmk_chan_emit(gmk_ctx_t *c, gmk_chan_t ch, const gmk_task_t *t);
 

@@ -117,7 +117,10 @@ int gmk_halt_within(gmk_kernel_t *k, uint64_t timeout_ns, gmk_halt_report_t *rep
  */
 int gmk_drain(gmk_kernel_t *k, uint64_t timeout_ns);
 
-/* Starts the next tick and returns its number (0 when k is not booted, or halts).  Any thread. */
+/*
+ * Starts the next tick and returns its number (0 when k is not booted, or halts).  Any thread.  Of two kernels that a
+ * bridge joins one is advanced, and the other follows.
+ */
 uint32_t gmk_tick_advance(gmk_kernel_t *k);
 
 /* ---- work from outside: any thread, attached or not -------------------------------------- */
@@ -129,7 +132,8 @@ uint32_t gmk_tick_advance(gmk_kernel_t *k);
  * FULL (no task credit left), RANGE (type 0 or not below n_types, tenant), INVAL (null, not booted;
  * the payload is not in the arena, or not a counted one), STATE (the kernel halts).  A deterministic
  * task takes no task credit and so is never answered FULL, but UNSUPPORTED (its handler is not
- * registered as deterministic) and ALLOC_FAIL (the arena is exhausted, or was before).
+ * registered as deterministic), ALLOC_FAIL (the arena is exhausted, or was before, or the peer's) and
+ * KERNEL_RESET (the run ended with the bridge to its peer).
  */
 int gmk_submit(gmk_kernel_t *k, const gmk_task_t *t);
 
