@@ -36,7 +36,7 @@ static bool numbers_ok(uint32_t ring_slots, uint32_t control_slots, uint64_t poo
 /* Fills in where the parts lie; returns the end. */
 static uint64_t place(gmk_region_head_t *h)
 {
-    uint64_t at = pages(sizeof *h);
+    uint64_t at = GMK_REGION_HEAD_BYTES;
     for (uint32_t s = 0; s < 2; s++, at += pages(sizeof(gmk_region_side_t)))
         h->side_at[s] = at;
     for (uint32_t s = 0; s < 2; s++, at += pages((uint64_t)h->ring_slots * sizeof(gmk_region_slot_t)))
@@ -52,7 +52,7 @@ static gmk_region_head_t head_of(const gmk_region_cfg_t *c)
 {
     gmk_region_head_t h = {.magic = GMK_REGION_MAGIC,
                            .version = GMK_REGION_VERSION,
-                           .head_bytes = sizeof h,
+                           .head_bytes = GMK_REGION_HEAD_BYTES,
                            .epoch = c->epoch,
                            .ring_slots = c->ring_slots,
                            .control_slots = c->control_slots,
@@ -103,7 +103,7 @@ int gmk_region_format(void *region, uint64_t bytes, const gmk_region_cfg_t *cfg)
     gmk_region_head_t h = head_of(&c);
     if (bytes < h.region_bytes)
         return GMK_ERR_RANGE;
-    if (!copy_text(h.args, c.args, GMK_REGION_ARGS_MAX))
+    if (!copy_text((char *)region + GMK_REGION_ARGS_AT, c.args, GMK_REGION_ARGS_MAX))
         return GMK_ERR_INVAL;
     for (uint32_t s = 0; s < 2; s++)
         (void)copy_text(h.name[s], c.name[s], GMK_NAME_MAX);
@@ -127,7 +127,7 @@ static int check(const gmk_region_head_t *h, uint64_t bytes, const char **why)
     if (h->version != GMK_REGION_VERSION)
         return wrong(why, "it has another version than 1; build both kernels from one source",
                      GMK_ERR_VERSION);
-    if (h->head_bytes != sizeof *h || h->side_bytes != sizeof(gmk_region_side_t))
+    if (h->head_bytes != GMK_REGION_HEAD_BYTES || h->side_bytes != sizeof(gmk_region_side_t))
         return wrong(why, "its parts have other sizes than this version's", GMK_ERR_VERSION);
     if (h->epoch == 0 || !numbers_ok(h->ring_slots, h->control_slots, h->pool_bytes) ||
         h->pool_bytes % GMK_REGION_ALIGN != 0)
@@ -136,8 +136,8 @@ static int check(const gmk_region_head_t *h, uint64_t bytes, const char **why)
         return wrong(why, "its parts do not lie where they should", GMK_ERR_INVAL);
     if (h->region_bytes > bytes)
         return wrong(why, "the memory is smaller than the region", GMK_ERR_RANGE);
-    if (!is_name(h->name[0]) || !is_name(h->name[1]) || h->args[GMK_REGION_ARGS_MAX] != '\0')
-        return wrong(why, "a name or the arguments in its head are damaged", GMK_ERR_INVAL);
+    if (!is_name(h->name[0]) || !is_name(h->name[1]))
+        return wrong(why, "a name in its head is damaged", GMK_ERR_INVAL);
     return GMK_OK;
 }
 
@@ -154,7 +154,7 @@ int gmk_region_view(gmk_region_view_t *v, void *region, uint64_t bytes, uint32_t
         return wrong(why, "its address is no multiple of 4096", GMK_ERR_INVAL);
     if (side > 1)
         return wrong(why, "the side must be 0 or 1", GMK_ERR_INVAL);
-    if (bytes < sizeof h)
+    if (bytes < GMK_REGION_HEAD_BYTES)
         return wrong(why, "the memory is smaller than a region's head", GMK_ERR_RANGE);
     gmk_fence(GMK_ACQ, GMK_SYSTEM);
     gmk_hal_memcpy(&h, region, sizeof h);
@@ -162,7 +162,7 @@ int gmk_region_view(gmk_region_view_t *v, void *region, uint64_t bytes, uint32_t
     if (rc < 0)
         return rc;
     uint32_t peer = 1 - side;
-    *v = (gmk_region_view_t){.head = region,
+    *v = (gmk_region_view_t){.args = (const char *)base + GMK_REGION_ARGS_AT,
                              .mine = (gmk_region_side_t *)(void *)(base + h.side_at[side]),
                              .theirs = (gmk_region_side_t *)(void *)(base + h.side_at[peer]),
                              .ring_out = slots_at(base, h.ring_at[side]),

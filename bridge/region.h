@@ -23,11 +23,13 @@
 #define GMK_REGION_WORKERS 256u
 #define GMK_REGION_TEXT_WORDS 16u /* GMK_BRIDGE_TEXT bytes */
 #define GMK_REGION_ALIGN 4096u
+#define GMK_REGION_HEAD_BYTES 4096u
+#define GMK_REGION_ARGS_AT 2048u /* in the head: the arguments, terminated */
 
 typedef struct gmk_region_head {
     uint64_t magic;
     uint32_t version;
-    uint32_t head_bytes; /* sizeof(gmk_region_head_t) */
+    uint32_t head_bytes; /* GMK_REGION_HEAD_BYTES */
     uint64_t region_bytes;
     uint32_t epoch;
     uint32_t ring_slots;
@@ -36,8 +38,6 @@ typedef struct gmk_region_head {
     uint64_t pool_bytes;
     uint64_t side_at[2], ring_at[2], control_at[2], pool_at[2]; /* offsets; index = the side that writes */
     char name[2][GMK_NAME_MAX + 1];
-    uint8_t reserved[1872];
-    char args[GMK_REGION_ARGS_MAX + 1]; /* terminated */
 } gmk_region_head_t;
 
 /* A message.  commit = epoch << 32 | lap, stored last; lap = 1 + index / slots, modulo 2^32. */
@@ -57,14 +57,15 @@ typedef struct gmk_region_slot {
  * A record of the run, in a slot of its own; fence.h says when.  What is not named is 0.
  */
 enum gmk_tick_op {
-    GMK_TICK_WISH = 1, /* tick: the last one finished; born: the last one started; major: the next with work, 0 = none;
+    GMK_TICK_WISH =
+        1, /* tick: the last one finished; born: the last one started; major: the next with work, 0 = none;
                           flags: 1 = GMK_BOOT_AUTO_TICK */
-    GMK_TICK_OPEN,     /* tick begins, with minor messages of the sender */
-    GMK_TICK_TASK,     /* type, prio, sub, tick, born, major, minor: its place in the order (det_int.h) */
-    GMK_TICK_FAILED,   /* type failed minor times in the tick before */
-    GMK_TICK_ORDER,    /* tick: all TASK and FAILED, minor of them, are told */
-    GMK_TICK_ALONE,    /* the sender's ticks are not joined to the receiver's */
-    GMK_TICK_END       /* the run has ended there; minor: the code, as uint32 */
+    GMK_TICK_OPEN,   /* tick begins, with minor messages of the sender */
+    GMK_TICK_TASK,   /* type, prio, sub, tick, born, major, minor: its place in the order (det_int.h) */
+    GMK_TICK_FAILED, /* type failed minor times in the tick before */
+    GMK_TICK_ORDER,  /* tick: all TASK and FAILED, minor of them, are told */
+    GMK_TICK_ALONE,  /* the sender's ticks are not joined to the receiver's */
+    GMK_TICK_END     /* the run has ended there; minor: the code, as uint32 */
 };
 
 typedef struct gmk_region_tick {
@@ -102,12 +103,14 @@ enum gmk_control_op {
     GMK_CONTROL_OWNER = 1, /* name: of the module that the next DECL is of */
     GMK_CONTROL_DECL,      /* a channel of the sender: name, msg_type, mode, guarantee, slots, flags */
     GMK_CONTROL_END,       /* the sender has told all it had at first */
-    GMK_CONTROL_ROUTE,     /* the sender will send on route: name of the channel; msg_type: number of the question */
-    GMK_CONTROL_GRANT,     /* route may carry slots messages at a time; msg_type: as asked */
-    GMK_CONTROL_REFUSE,    /* there will be no such route; slots is the code, as uint32; msg_type: as asked */
-    GMK_CONTROL_CLOSE,     /* the channel name was closed */
-    GMK_CONTROL_PING,      /* clock: time[0] = sender's clock */
-    GMK_CONTROL_PONG       /* clock: time[0] as pinged, time[1] when it arrived, time[2] when this was sent */
+    GMK_CONTROL_ROUTE, /* the sender will send on route: name of the channel; msg_type: number of the question */
+    GMK_CONTROL_GRANT,  /* route may carry slots messages at a time; msg_type: as asked */
+    GMK_CONTROL_REFUSE, /* there will be no such route; slots is the code, as uint32; msg_type: as asked */
+    GMK_CONTROL_CLOSE,  /* the channel name was closed */
+    GMK_CONTROL_PING,   /* clock: time[0] = sender's clock */
+    GMK_CONTROL_PONG,   /* clock: time[0] as pinged, time[1] when it arrived, time[2] when this was sent */
+    GMK_CONTROL_TRACE   /* side 0 wants traces with every beat (flags: 1), and an answer to its requests up to
+                              time[0] for all records, and time[1] for all figures: see trace_msg.h */
 };
 
 enum { GMK_CONTROL_CONSUMES = 1, GMK_CONTROL_PRODUCES = 2 }; /* flags of DECL */
@@ -123,8 +126,9 @@ typedef struct gmk_control {
     } u;
 } gmk_control_t;
 
-_Static_assert(sizeof(gmk_region_head_t) == 4096, "the head is one page");
-_Static_assert(offsetof(gmk_region_head_t, args) == 2048, "the arguments are its second half");
+_Static_assert(sizeof(gmk_region_head_t) == 176, "the head's fields; zeros follow");
+_Static_assert(GMK_REGION_ARGS_AT + GMK_REGION_ARGS_MAX + 1 == GMK_REGION_HEAD_BYTES,
+               "the arguments end the head");
 _Static_assert(sizeof(gmk_region_slot_t) == 64, "a slot is a cache line");
 _Static_assert(sizeof(gmk_control_t) == sizeof(gmk_task_t), "a control message is a body");
 _Static_assert(sizeof(gmk_region_tick_t) == sizeof(gmk_task_t), "a record of the run is a body");
@@ -135,7 +139,7 @@ _Static_assert(offsetof(gmk_region_side_t, ack) == 2368, "acknowledgements");
 
 /* The parts of a region, as one side sees them. */
 typedef struct gmk_region_view {
-    const gmk_region_head_t *head;
+    const char *args; /* in the region: to be copied */
     gmk_region_side_t *mine, *theirs;
     gmk_region_slot_t *ring_out, *ring_in, *control_out, *control_in;
     unsigned char *pool_out, *pool_in;

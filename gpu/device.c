@@ -8,6 +8,8 @@
 #define MAX_BOOTED 128u      /* modules, as many as a kernel takes */
 #define LOOK_NS 1000000u     /* between two looks whether the kernel is asked to stop */
 #define FLUSH_NS 1000000000u /* what was emitted before a stop has so long to reach the peer */
+/* A ring for each type and priority: many small ones.  What finds one full spills, and is not lost. */
+#define RQ_SLOTS (GMK_HAL_RQ_PER_TYPE != 0 ? 256u : 0u)
 #define READY_NS UINT64_C(60000000000)
 
 /* ---- the arguments ------------------------------------------------------------------------- */
@@ -75,12 +77,9 @@ static uint32_t choose(const gmk_device_launch_t *l, const char *args, gmk_modul
     return n;
 }
 
-/* One block pumps, one boots and waits: the others are workers. */
 static uint32_t workers(const gmk_device_launch_t *l, const char *args)
 {
-    uint32_t cpus = gmk_hal_cpu_count(), most = cpus > 1 ? cpus - 1 : 1;
-    if (l->max_workers != 0)
-        most = l->max_workers;
+    uint32_t most = l->max_workers != 0 ? l->max_workers : gmk_hal_cpu_count();
     uint64_t asked = arg_number(args, "workers", most);
     most = most < GMK_MAX_WORKERS ? most : GMK_MAX_WORKERS;
     return asked == 0 || asked > most ? most : (uint32_t)asked;
@@ -173,13 +172,15 @@ int gmk_device_run(const gmk_device_launch_t *l)
         gmk_hal_console(why);
         return rc;
     }
-    gmk_hal_memcpy(args, v.head->args, sizeof args);
+    gmk_hal_memcpy(args, v.args, sizeof args);
     args[GMK_REGION_ARGS_MAX] = '\0';
     gmk_boot_cfg_t cfg = {.arena_size = l->arena_bytes,
                           .n_workers = workers(l, args),
                           .flags = GMK_BOOT_NO_WATCHDOG | l->boot_flags,
                           .name = v.name[1],
                           .trace_level = (uint32_t)arg_number(args, "trace", 0),
+                          .n_types = (uint32_t)arg_number(args, "types", 0),
+                          .rq_slots = (uint32_t)arg_number(args, "rq_slots", RQ_SLOTS),
                           .args = args};
     rc = gmk_boot(&k, &cfg, mods, choose(l, args, mods));
     if (rc < 0)

@@ -11,6 +11,8 @@
  *   workers=N    at most so many workers (default: all the platform has)
  *   modules=A,B  boot only these modules of the image, in the image's order (default: all)
  *   trace=N      trace level, enum GMK_TRACE_*
+ *   types=N      handler and message types, gmk_boot_cfg_t.n_types
+ *   rq_slots=N   slots of a ring of the ready queue; default: 256 where there is one for each type
  *   beat_us=N    heartbeat interval
  * Other names are for modules, which read them by gmk_arg (kernel.h).
  */

@@ -74,7 +74,8 @@ static void answer_routes(wild_t *w)
         memcpy(&c, gmk_link_slot(&w->control_in, 0)->body, sizeof c);
         if (c.op != GMK_CONTROL_ROUTE)
             continue;
-        gmk_control_t grant = {.op = GMK_CONTROL_GRANT, .msg_type = c.msg_type, .route = c.route, .slots = 16};
+        gmk_control_t grant = {
+            .op = GMK_CONTROL_GRANT, .msg_type = c.msg_type, .route = c.route, .slots = 16};
         tell(w, grant);
     }
 }
@@ -363,10 +364,8 @@ static void test_regions(void **state)
     assert_int_equal(gmk_bridge_wait_ready(w.b, 0), GMK_ERR_STATE);
     assert_int_equal(gmk_bridge_flush(w.b, 0), GMK_ERR_STATE);
     assert_int_equal(gmk_bridge_ask_stop(w.b), GMK_ERR_STATE);
-    /* Every byte of the head matters, but for the arguments. */
-    for (uint32_t at = 0; at < offsetof(gmk_region_head_t, args); at++) {
-        if (at >= offsetof(gmk_region_head_t, reserved))
-            break;
+    /* Every byte of the head's fields matters. */
+    for (uint32_t at = 0; at < sizeof(gmk_region_head_t); at++) {
         unsigned char was = w.region[at];
         w.region[at] = (unsigned char)(was ^ 0x41);
         int rc = gmk_bridge_up(w.b, w.region, w.bytes, 0);

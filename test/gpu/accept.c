@@ -102,7 +102,7 @@ static int on_fail(gmk_ctx_t *c) { return GMK_FAIL(c->task->meta0); }
 
 static int on_hang(gmk_ctx_t *c)
 {
-    for (volatile uint64_t spin = 0; c != NULL; spin++)
+    for (volatile uint64_t spin = 0; spin != UINT64_MAX; spin++)
         ;
     return GMK_OK;
 }
