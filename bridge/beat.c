@@ -61,7 +61,9 @@ void gmk_beat_pong(gmk_bridge_t *b, const gmk_control_t *c)
     }
     b->clock_offset = t2 - t1 - (t4 - t1 - (t3 - t2)) / 2; /* modulo 2^64 */
     b->clock_error = error;
+    b->clock_at = t2 + (t3 - t2) / 2;
     b->clock_known = true;
+    gmk_trace_clocks(b);
 }
 
 bool gmk_beat_round(gmk_bridge_t *b)
@@ -76,5 +78,7 @@ bool gmk_beat_round(gmk_bridge_t *b)
     b->next_beat = b->now + b->cfg.beat_ns;
     gmk_beat_publish(b);
     ping(b);
+    gmk_trace_send_beat(b);
+    gmk_trace_store_beat(b);
     return false; /* no reason to stay awake */
 }

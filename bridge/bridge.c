@@ -103,6 +103,7 @@ int gmk_bridge_create(gmk_kernel_t *k, const gmk_bridge_cfg_t *cfg, gmk_bridge_t
     rc = b == NULL ? GMK_ALLOC_FAIL : begin(b, &c, &port, number);
     if (rc < 0)
         goto fail;
+    gmk_trace_observed(b);
     *out = b;
     return GMK_OK;
 fail:
@@ -118,12 +119,15 @@ void gmk_bridge_destroy(gmk_bridge_t *b)
 {
     if (b == NULL)
         return;
+    gmk_observed_leave(b->k, &b->seen);
     (void)gmk_bridge_down(b, false);
     gmk_store32(&b->ending, 1, GMK_REL, GMK_KERNEL);
     gmk_hal_park_wake(&b->f->park);
     gmk_hal_thread_join(&b->thread);
     gmk_port_t port = b->port;
     gmk_core_t *core = b->k;
+    gmk_trace_send_end(b);
+    gmk_trace_store_end(b);
     gmk_hal_lock_destroy(&b->lock);
     give_number(core, b->f->origin);
     b->f->origin = 0;
@@ -177,6 +181,15 @@ void gmk_bridge_fail(gmk_bridge_t *b, int code, const char *what, const char *mo
 
 /* ---- up ------------------------------------------------------------------------------------ */
 
+/* FNV-1a, 32 bits, of both kernels' names and the epoch: different for every pair and every time. */
+static uint32_t hop_base(const gmk_region_view_t *v)
+{
+    uint32_t h = 2166136261u;
+    for (uint32_t i = 0; i < 2 * sizeof v->name[0]; i++)
+        h = (h ^ (unsigned char)v->name[i / sizeof v->name[0]][i % sizeof v->name[0]]) * 16777619u;
+    return (h ^ v->epoch) * 16777619u;
+}
+
 static void tie(gmk_bridge_t *b)
 {
     const gmk_region_view_t *v = &b->v;
@@ -192,7 +205,9 @@ static void tie(gmk_bridge_t *b)
     b->clock_error = 0;
     b->pong_due = b->signal = false;
     b->now = b->last_work = b->peer_beat_at = b->next_beat = gmk_hal_now_ns();
+    b->hop_base = hop_base(v);
     gmk_wiring_reset(b);
+    gmk_trace_store_up(b);
     b->fence = (gmk_fence_t){.phase = GMK_FENCE_OFF};
     gmk_bridge_count(&b->fig.epochs, 1);
     gmk_store64(&v->mine->state, GMK_BRIDGE_HELLO, GMK_REL, GMK_SYSTEM);
@@ -318,6 +333,7 @@ static void untie(gmk_bridge_t *b, bool keep)
         count_lost(b);
     gmk_fence_part(b);
     gmk_egress_part(b, keep);
+    gmk_trace_send_part(b);
     gmk_wiring_part(b, keep);
     gmk_ingress_part(b);
     if (!up)

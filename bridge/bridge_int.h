@@ -21,6 +21,8 @@
 #ifndef GMK_BRIDGE_INT_H
 #define GMK_BRIDGE_INT_H
 
+#include "export.h"
+#include "crew.h"
 #include "fence.h"
 #include "link.h"
 #include "outlet.h"
@@ -47,10 +49,10 @@ typedef struct gmk_route_out {
     uint64_t sub;    /* the outlet, 0 = none */
     gmk_ledger_t *ledger;
     uint64_t taken, sent, acked;
-    uint64_t base;    /* `acked` when the route was opened: numbers in the region begin there */
-    uint32_t granted; /* messages the peer has room for */
+    uint64_t base;     /* `acked` when the route was opened: numbers in the region begin there */
+    uint32_t granted;  /* messages the peer has room for */
     uint32_t question; /* number of the ROUTE that waits for its answer */
-    bool held;        /* emits answer CLOSED until the peer is back */
+    bool held;         /* emits answer CLOSED until the peer is back */
     /* The route's part of the pool: a ring of bytes. */
     uint32_t unit, n_units; /* 0 units = none yet */
     uint64_t pool_head, pool_tail;
@@ -66,9 +68,9 @@ typedef struct gmk_route_in {
     uint64_t received, delivered, completed;
     void *payload; /* of the message at `delivered`, while it is copied */
     uint32_t copied;
-    bool answer_due; /* GRANT or REFUSE */
+    bool answer_due;   /* GRANT or REFUSE */
     uint32_t question; /* that it answers */
-    int refused;     /* the code, or OK */
+    int refused;       /* the code, or OK */
     /* Up to where messages are to be completed before that is said: see ingress.c. */
     bool marked;
     uint64_t mark_count, mark_ticket, last_idempotent;
@@ -103,6 +105,8 @@ struct gmk_bridge {
     gmk_a32_t wanted; /* threads that want the lock */
     gmk_a32_t ending;
     gmk_hal_thread_t thread;
+    gmk_crew_t *crew; /* the pump's */
+    gmk_crew_t crew_space;
     void (*wake)(void *arg);
     void *wake_arg;
     uint64_t nap_ns;
@@ -138,8 +142,16 @@ struct gmk_bridge {
     bool pong_due;
     uint64_t pong[2];
     uint64_t clock_offset, clock_error;
+    uint64_t clock_at; /* the peer's clock when they were taken */
     bool clock_known;
     bool peer_stopped;
+
+    /* traces */
+    uint32_t hop_base;               /* see gmk_hop */
+    bool tracing;                    /* some module is at ALL: looked at once a round */
+    struct gmk_trace_sender *sender; /* side 1, NULL until the peer wants something */
+    struct gmk_trace_store *store;   /* side 0, NULL until somebody here does */
+    gmk_observed_peer_t seen;
 
     gmk_fence_t fence;
     gmk_bridge_figures_t fig;
@@ -182,7 +194,7 @@ bool gmk_egress_rest(gmk_bridge_t *b);
 /* A deterministic message, after all that was taken from its channel.  BUSY: not now; an error: never. */
 int gmk_egress_put(gmk_bridge_t *b, const gmk_det_msg_t *m);
 void gmk_egress_publish(gmk_bridge_t *b); /* what is filled */
-bool gmk_egress_empty(gmk_bridge_t *b); /* everything emitted is acknowledged */
+bool gmk_egress_empty(gmk_bridge_t *b);   /* everything emitted is acknowledged */
 void gmk_route_out_end(gmk_bridge_t *b, uint32_t route);
 
 /* ingress.c */
@@ -197,6 +209,38 @@ void gmk_ingress_part(gmk_bridge_t *b);
 bool gmk_beat_round(gmk_bridge_t *b);
 void gmk_beat_publish(gmk_bridge_t *b); /* the figures of this kernel, as they are now */
 void gmk_beat_pong(gmk_bridge_t *b, const gmk_control_t *c);
+
+/*
+ * trace_send.c and trace_store.c: what the kernel on side 1 tells of its traces and figures, and what the one on
+ * side 0 keeps of it.  A beat: at each of this kernel's; part, up: the bridge goes down and comes up.
+ */
+typedef struct gmk_trace_store gmk_trace_store_t;
+bool gmk_trace_send_round(gmk_bridge_t *b);
+void gmk_trace_send_rest(gmk_bridge_t *b);
+void gmk_trace_send_beat(gmk_bridge_t *b);
+void gmk_trace_send_part(gmk_bridge_t *b);
+void gmk_trace_send_end(gmk_bridge_t *b);
+void gmk_trace_asked(gmk_bridge_t *b, const gmk_control_t *c); /* the peer's GMK_CONTROL_TRACE */
+void gmk_trace_observed(gmk_bridge_t *b);                      /* exports see it, until gmk_observed_leave */
+void gmk_trace_store_beat(gmk_bridge_t *b);
+void gmk_trace_store_up(gmk_bridge_t *b);
+void gmk_trace_store_end(gmk_bridge_t *b);
+void gmk_trace_clocks(gmk_bridge_t *b); /* the clocks were compared */
+bool gmk_trace_ask_due(const gmk_bridge_t *b);
+void gmk_trace_ask(gmk_bridge_t *b, gmk_control_t *c); /* what is to be told to the peer */
+/* A payload that came on sys.trace: this kernel's copy. */
+void gmk_trace_arrived(gmk_bridge_t *b, const void *payload, uint32_t bytes);
+/* Is this channel sys.trace, and joined for traces?  All other channels of the kernel's are private. */
+bool gmk_trace_joined(const gmk_bridge_t *b, const gmk_channel_t *c);
+
+/*
+ * What marks a message's way across in the traces of both kernels: 24 bits of its number on its route, the side that sent
+ * it, and the epoch and the names of both kernels.
+ */
+static inline uint32_t gmk_hop(const gmk_bridge_t *b, uint32_t number, uint32_t sender)
+{
+    return ((number + b->hop_base) << 1 | sender) & 0xffffff;
+}
 
 /* pump.c */
 void gmk_pump_main(void *arg);

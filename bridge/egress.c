@@ -92,7 +92,8 @@ static enum copied copy_payload(gmk_bridge_t *b, gmk_route_out_t *r, gmk_ledger_
     }
     left = bytes - r->copied;
     uint32_t n = left < GMK_BRIDGE_CHUNK ? left : GMK_BRIDGE_CHUNK;
-    gmk_hal_memcpy(b->v.pool_out + r->copy_at + r->copied, (const char *)(uintptr_t)e->task.payload_ptr + r->copied, n);
+    gmk_crew_copy(b->crew, b->v.pool_out + r->copy_at + r->copied,
+                  (const char *)(uintptr_t)e->task.payload_ptr + r->copied, n);
     r->copied += n;
     if (n != left)
         return COPY_LATER;
@@ -180,17 +181,32 @@ static bool drop_oversized(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m
     return true;
 }
 
+/* Is the message to be seen on its way?  Said to the peer, too, by the slot's stamp. */
+static GMK_COLD uint64_t trace_send(gmk_bridge_t *b, const gmk_route_out_t *r, const gmk_task_t *t,
+                                    uint32_t route)
+{
+    if (route == GMK_CHAN_SYS_TRACE ||
+        ((t->flags & GMK_TASK_EMIT_TRACE) == 0 && !gmk_trace_sampled(b->k, t->seq)))
+        return 0;
+    gmk_trace_now(b->f, GMK_EV_BRIDGE_SEND, t->type,
+                  route | gmk_hop(b, (uint32_t)(r->sent - r->base), b->v.side) << 8, t->seq);
+    return b->now;
+}
+
 static void fill_slot(gmk_bridge_t *b, gmk_route_out_t *r, gmk_ledger_t *e, uint32_t route)
 {
     gmk_region_slot_t *s = gmk_link_fill(&b->out);
     gmk_task_t t = e->task;
     bool payload = t.payload_ptr != 0;
+    uint64_t stamp = 0;
+    if (GMK_UNLIKELY(b->tracing || (t.flags & GMK_TASK_EMIT_TRACE) != 0))
+        stamp = trace_send(b, r, &t, route);
     t.flags = (uint16_t)(t.flags & GMK_TASK_USER_FLAGS);
     t.channel = route;
     t.seq = (uint32_t)(r->sent - r->base);
     t.payload_ptr = payload ? 1 + r->copy_at : 0; /* an offset may be 0 */
     gmk_hal_memcpy(s->body, &t, sizeof t);
-    s->stamp = (t.flags & GMK_TASK_EMIT_TRACE) != 0 ? b->now : 0;
+    s->stamp = stamp;
     if (GMK_UNLIKELY(is_det(&t))) {
         gmk_fence_pack(s, e->major, e->minor);
         gmk_fence_sent(b, true);
@@ -411,7 +427,8 @@ void gmk_route_out_end(gmk_bridge_t *b, uint32_t route)
 {
     gmk_route_out_t *r = &b->route_out[route];
     give_units(b, r);
-    for (uint64_t i = r->acked; i != r->taken; i++) { /* none of the outlet's: it lasts until they are finished */
+    for (uint64_t i = r->acked; i != r->taken;
+         i++) { /* none of the outlet's: it lasts until they are finished */
         if ((int64_t)(i - r->sent) >= 0)
             gmk_fence_sent(b, false);
         gmk_det_left(b->f, &entry(b, r, i)->task, GMK_DROP_CLOSED);

@@ -26,8 +26,8 @@ static bool wild(gmk_bridge_t *b, const char *what)
     return false;
 }
 
-/* Checks a private copy and makes it fit for this kernel.  False: the bridge has failed. */
-static bool check(gmk_bridge_t *b, gmk_task_t *t)
+/* Checks a private copy and makes it fit for this kernel.  traced: the sender did.  False: the bridge has failed. */
+static bool check(gmk_bridge_t *b, gmk_task_t *t, bool traced)
 {
     gmk_route_in_t *r = t->channel < GMK_REGION_ROUTES ? &b->route_in[t->channel] : NULL;
     if (r == NULL || !r->open)
@@ -45,35 +45,56 @@ static bool check(gmk_bridge_t *b, gmk_task_t *t)
     if (t->type >= b->k->n_types)
         t->type = 0;
     t->flags = (uint16_t)(t->flags & (GMK_TASK_USER_FLAGS & ~GMK_TASK_DETERMINISTIC));
+    t->seq = gmk_hop(b, t->seq, 1 - b->v.side); /* for the trace, see emit.c: the channel gives it a number */
+    t->retry_count = traced;
     return true;
+}
+
+/* One slot, which is copied once.  False: the bridge has failed. */
+static bool take_slot(gmk_bridge_t *b, const gmk_region_slot_t *slot, uint32_t *messages)
+{
+    gmk_task_t t;
+    uint64_t stamp = gmk_hal_once64(&slot->stamp);
+    gmk_hal_memcpy(&t, slot->body, sizeof t);
+    if (GMK_UNLIKELY(t.channel == GMK_REGION_TICK))
+        return gmk_fence_take(b, &t);
+    const gmk_task_t raw = t;
+    bool det = (raw.flags & GMK_TASK_DETERMINISTIC) != 0;
+    if (!check(b, &t, !det && stamp != 0))
+        return false;
+    if (GMK_UNLIKELY(det))
+        gmk_fence_unpack(&t, &raw, stamp);
+    gmk_route_in_t *r = &b->route_in[raw.channel];
+    r->stash[r->received++ & (b->cfg.window - 1)] = t;
+    ++*messages;
+    return true;
+}
+
+/* Takes what there is in one piece of the ring; returns how many slots, 0 also when the bridge has failed. */
+static uint32_t receive_some(gmk_bridge_t *b, uint32_t *messages)
+{
+    const gmk_region_slot_t *slots;
+    uint32_t n = gmk_crew_ready(b->crew, &b->in, &slots);
+    for (uint32_t i = 0; i < n; i++)
+        if (!take_slot(b, &slots[i], messages))
+            return 0;
+    if (b->in.broken) {
+        (void)wild(b, "the peer's ring is damaged");
+        return 0;
+    }
+    if (n != 0)
+        gmk_link_took(&b->in, n);
+    return n;
 }
 
 static bool receive(gmk_bridge_t *b)
 {
-    uint32_t n = gmk_link_ready(&b->in, b->in.mask + 1), taken = 0, records = 0;
-    for (uint32_t i = 0; i < n; i++, taken++) {
-        gmk_task_t t;
-        gmk_hal_memcpy(&t, gmk_link_slot(&b->in, i)->body, sizeof t);
-        if (GMK_UNLIKELY(t.channel == GMK_REGION_TICK)) {
-            if (!gmk_fence_take(b, &t))
-                return false;
-            records++;
-            continue;
-        }
-        const gmk_task_t raw = t;
-        if (!check(b, &t))
-            return false;
-        gmk_route_in_t *r = &b->route_in[t.channel];
-        if (GMK_UNLIKELY((raw.flags & GMK_TASK_DETERMINISTIC) != 0))
-            gmk_fence_unpack(&t, &raw, gmk_hal_once64(&gmk_link_slot(&b->in, i)->stamp));
-        r->stash[r->received++ & (b->cfg.window - 1)] = t;
-    }
-    if (b->in.broken)
-        return wild(b, "the peer's ring is damaged");
-    if (taken == 0)
+    uint32_t n, slots = 0, messages = 0;
+    while (slots <= b->in.mask && (n = receive_some(b, &messages)) != 0)
+        slots += n;
+    if (slots == 0)
         return false;
-    gmk_link_took(&b->in, taken);
-    gmk_bridge_count(&b->fig.received, taken - records);
+    gmk_bridge_count(&b->fig.received, messages);
     b->signal = true;
     return true;
 }
@@ -121,7 +142,8 @@ static enum import import(gmk_bridge_t *b, gmk_route_in_t *r, const gmk_task_t *
             return IMPORT_NO_MEMORY;
     }
     uint32_t left = bytes - r->copied, n = left < GMK_BRIDGE_CHUNK ? left : GMK_BRIDGE_CHUNK;
-    gmk_hal_memcpy((char *)r->payload + r->copied, b->v.pool_in + (t->payload_ptr - 1) + r->copied, n);
+    gmk_crew_copy(b->crew, (char *)r->payload + r->copied, b->v.pool_in + (t->payload_ptr - 1) + r->copied,
+                  n);
     r->copied += n;
     return n == left ? IMPORTED : IMPORT_MORE;
 }
@@ -144,6 +166,20 @@ static int emit_payload(gmk_bridge_t *b, gmk_route_in_t *r, gmk_channel_t *c)
     gmk_bridge_count(&b->fig.payloads_in, 1);
     gmk_bridge_count(&b->fig.payload_bytes_in, t.payload_len);
     note_idempotent(r, &t, r->delivered);
+    r->payload = NULL;
+    r->copied = 0;
+    r->delivered++;
+    return 1;
+}
+
+/* What the peer tells of its traces.  A subscriber here that is slow does without. */
+static int take_trace(gmk_bridge_t *b, gmk_route_in_t *r, gmk_channel_t *c)
+{
+    gmk_trace_arrived(b, r->payload, stashed(b, r, r->delivered)->payload_len);
+    int rc = emit_payload(b, r, c);
+    if (rc == 1)
+        return rc;
+    (void)gmk_payload_drop(&b->k->heap, &b->f->heap, r->payload);
     r->payload = NULL;
     r->copied = 0;
     r->delivered++;
@@ -183,7 +219,8 @@ static int emit_run(gmk_bridge_t *b, gmk_route_in_t *r, gmk_channel_t *c)
     while (n < RUN && r->delivered + n != r->received) {
         t[n] = *stashed(b, r, r->delivered + n);
         t[n].flags = (uint16_t)(t[n].flags & ~GMK_TASK_PAYLOAD_RC);
-        if (t[n].payload_ptr != 0 || ((t[n].flags ^ t[0].flags) & (GMK_PRIO_MASK | GMK_TASK_DETERMINISTIC)) != 0)
+        if (t[n].payload_ptr != 0 ||
+            ((t[n].flags ^ t[0].flags) & (GMK_PRIO_MASK | GMK_TASK_EMIT_TRACE | GMK_TASK_DETERMINISTIC)) != 0)
             break;
         n++;
     }
@@ -216,7 +253,7 @@ static bool deliver_some(gmk_bridge_t *b, gmk_route_in_t *r, gmk_channel_t *c)
         arrive(b, r, false);
         return true;
     }
-    int rc = payload ? emit_payload(b, r, c) : emit_run(b, r, c);
+    int rc = !payload ? emit_run(b, r, c) : c->sys ? take_trace(b, r, c) : emit_payload(b, r, c);
     if (rc > 0)
         return true;
     if (rc == GMK_CHAN_FULL)

@@ -65,6 +65,7 @@ bool gmk_pump_round(gmk_bridge_t *b)
     uint32_t state = gmk_bridge_state(b);
     bool work = false;
     b->now = gmk_hal_now_ns();
+    b->tracing = gmk_load32(&b->k->trace_mask, GMK_RLX, GMK_KERNEL) >= GMK_TRACE_ALL;
     if (state == GMK_BRIDGE_HELLO || state == GMK_BRIDGE_READY) {
         watch_peer(b);
         work |= gmk_wiring_take(b);
@@ -74,19 +75,23 @@ bool gmk_pump_round(gmk_bridge_t *b)
         work |= gmk_fence_round(b);
         work |= gmk_egress_round(b);
         work |= gmk_beat_round(b);
+        work |= gmk_trace_send_round(b);
         signal_peer(b);
     }
     state = gmk_bridge_state(b);
-    if (GMK_UNLIKELY(b->fence.phase != GMK_FENCE_OFF && state != GMK_BRIDGE_HELLO && state != GMK_BRIDGE_READY))
+    if (GMK_UNLIKELY(b->fence.phase != GMK_FENCE_OFF && state != GMK_BRIDGE_HELLO &&
+                     state != GMK_BRIDGE_READY))
         gmk_fence_part(b);
     return work;
 }
 
 static bool something_came(gmk_bridge_t *b)
 {
+    gmk_trace_send_rest(b);
     if (!gmk_egress_rest(b))
         return true;
-    if (b->scan_due || gmk_load64(&b->k->chans->changes, GMK_ACQ, GMK_KERNEL) != b->changes_seen)
+    if (b->scan_due || gmk_trace_ask_due(b) ||
+        gmk_load64(&b->k->chans->changes, GMK_ACQ, GMK_KERNEL) != b->changes_seen)
         return true;
     return gmk_link_ready(&b->control_in, 1) != 0 || !gmk_ingress_rest(b) || gmk_egress_acks(b) ||
            gmk_fence_round(b) || gmk_bridge_side_state(b->v.theirs) >= GMK_BRIDGE_STOPPED ||
@@ -145,15 +150,20 @@ static void step(gmk_bridge_t *b, uint32_t *idle)
         gmk_store64(&b->v.mine->asleep, 0, GMK_REL, GMK_SYSTEM);
 }
 
-/* ALL lanes of the worker that a thread is: one of them pumps. */
+/* ALL lanes of the worker that a thread is: the first one pumps. */
 void gmk_pump_main(void *arg)
 {
     gmk_bridge_t *b = arg;
+    gmk_crew_t *crew = gmk_hal_scratch(&b->crew_space);
     uint32_t idle = 0;
-    if (gmk_hal_lane() != 0)
+    if (gmk_hal_lane() != 0) {
+        gmk_crew_serve(crew);
         return;
+    }
     gmk_hal_lock_acquire(&b->lock);
+    b->crew = crew;
     while (gmk_load32(&b->ending, GMK_ACQ, GMK_KERNEL) == 0)
         step(b, &idle);
     gmk_bridge_unlock(b);
+    gmk_crew_dismiss(crew);
 }

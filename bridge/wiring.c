@@ -196,6 +196,8 @@ static void hear_route(gmk_bridge_t *b, const gmk_control_t *c)
     gmk_route_in_end(b, c->route);
     gmk_hal_lock_acquire(&b->k->control);
     gmk_channel_t *chan = find(b, c->u.name);
+    if (chan != NULL && chan->sys && !(b->v.side == 0 && gmk_trace_joined(b, chan)))
+        chan = NULL;
     uint32_t handle = chan != NULL ? chan->handle : 0;
     gmk_hal_lock_release(&b->k->control);
     r->refused = chan == NULL ? GMK_ERR_NOTFOUND : gmk_route_in_open(b, c->route, handle);
@@ -245,7 +247,7 @@ static bool well_formed(const gmk_control_t *c)
     case GMK_CONTROL_CLOSE: return name_ends(c);
     case GMK_CONTROL_GRANT:
     case GMK_CONTROL_REFUSE: return c->route < GMK_REGION_ROUTES;
-    default: return c->op >= GMK_CONTROL_OWNER && c->op <= GMK_CONTROL_PONG;
+    default: return c->op >= GMK_CONTROL_OWNER && c->op <= GMK_CONTROL_TRACE;
     }
 }
 
@@ -268,6 +270,7 @@ static void hear(gmk_bridge_t *b, const gmk_control_t *c)
         b->pong[0] = c->u.time[0];
         b->pong[1] = b->now;
         break;
+    case GMK_CONTROL_TRACE: gmk_trace_asked(b, c); break;
     default: gmk_beat_pong(b, c); break;
     }
 }
@@ -314,7 +317,10 @@ static bool answer(gmk_bridge_t *b)
 }
 
 /* Channels that are this kernel's alone. */
-static bool is_private(const gmk_channel_t *c) { return c->sys != 0; }
+static bool is_private(const gmk_bridge_t *b, const gmk_channel_t *c)
+{
+    return c->sys != 0 && !gmk_trace_joined(b, c);
+}
 
 static bool tell_channel(gmk_bridge_t *b, gmk_channel_t *c, uint8_t flags)
 {
@@ -368,7 +374,7 @@ static bool join(gmk_bridge_t *b, gmk_channel_t *c)
 {
     gmk_route_out_t *r = &b->route_out[c->index];
     gmk_peer_chan_t *p = peer_chan(b, c->name);
-    if (p == NULL || p->known != 1 || r->state != GMK_ROUTE_NONE)
+    if (p == NULL || p->known != 1 || r->state != GMK_ROUTE_NONE || (c->sys && b->v.side == 0))
         return true;
     if (!agree(b, c, p))
         return gmk_bridge_state(b) != GMK_BRIDGE_FAILED;
@@ -413,13 +419,14 @@ static bool scan_one(gmk_bridge_t *b, uint32_t index)
 {
     gmk_channel_t *c = gmk_chan_at(b->k, index);
     gmk_told_t *t = &b->told[index];
-    bool live = c != NULL && !is_private(c) && gmk_load32(&c->closing, GMK_ACQ, GMK_KERNEL) == 0;
+    bool live = c != NULL && !is_private(b, c) && gmk_load32(&c->closing, GMK_ACQ, GMK_KERNEL) == 0;
     sweep(b, index);
     if (t->handle != 0 && (!live || t->handle != c->handle) && !tell_closed(b, t))
         return false;
     if (!live)
         return true;
-    if (!tell_channel(b, c, consumed_here(b, c) ? GMK_CONTROL_CONSUMES : 0) || !join(b, c))
+    bool consumes = c->sys ? b->v.side == 0 : consumed_here(b, c);
+    if (!tell_channel(b, c, consumes ? GMK_CONTROL_CONSUMES : 0) || !join(b, c))
         return false;
     return !b->heard_all || ask(b, index, c->name);
 }
@@ -473,11 +480,22 @@ static bool closing_route(gmk_bridge_t *b)
     return false;
 }
 
+static bool ask_traces(gmk_bridge_t *b)
+{
+    gmk_control_t c;
+    if (!gmk_trace_ask_due(b) || !has_room(b, 1))
+        return false;
+    gmk_trace_ask(b, &c);
+    tell(b, &c);
+    return true;
+}
+
 bool gmk_wiring_round(gmk_bridge_t *b)
 {
     uint64_t changes = gmk_load64(&b->k->chans->changes, GMK_ACQ, GMK_KERNEL);
     bool any = b->answers_due || b->pong_due;
     pong(b);
+    any |= ask_traces(b);
     if (b->answers_due)
         (void)answer(b);
     if (!b->scan_due && changes == b->changes_seen && !closing_route(b))

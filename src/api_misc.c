@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* api_misc.c — the public calls for memory, modules, traces, metrics and export. */
+/* api_misc.c — the public calls for memory, modules, traces and metrics. */
 #include "api.h"
 #include "boot.h"
-#include "export.h"
-#include "format.h"
 
 /* ---- memory ------------------------------------------------------------------------------- */
 
@@ -226,91 +224,5 @@ int gmk_metric_read(gmk_kernel_t *kernel, uint32_t id, uint64_t *value)
     gmk_outside_end(kernel);
     if (rc == GMK_OK)
         *value = v;
-    return rc;
-}
-
-/* ---- export ------------------------------------------------------------------------------- */
-
-static gmk_kernel_t *seen(const gmk_observed_t *o) { return o->self; }
-static int see_stats(const gmk_observed_t *o, gmk_stats_t *out) { return gmk_stats(seen(o), out); }
-static int see_mem(const gmk_observed_t *o, gmk_mem_stats_t *out) { return gmk_mem_stats(seen(o), out); }
-static int see_type(const gmk_observed_t *o, uint32_t type, gmk_type_stats_t *out)
-{
-    return gmk_type_stats(seen(o), type, out);
-}
-
-static int see_chan(const gmk_observed_t *o, uint32_t index, gmk_chan_stats_t *out)
-{
-    gmk_core_t *k = seen(o)->core;
-    gmk_hal_lock_acquire(&k->control); /* a channel is unlinked and freed with it held */
-    gmk_channel_t *c = gmk_chan_at(k, index);
-    gmk_chan_t handle = {c == NULL ? 0 : c->handle};
-    gmk_hal_lock_release(&k->control);
-    return handle.id == 0 ? GMK_ERR_NOTFOUND : gmk_chan_stats(seen(o), handle, out);
-}
-
-static const gmk_trace_ring_t *see_ring(const gmk_observed_t *o, uint32_t index, char name[GMK_NAME_MAX + 1])
-{
-    gmk_core_t *k = seen(o)->core;
-    if (index < k->n_all)
-        gmk_numbered_name(name, index < k->n_workers ? "worker " : "spare ", index);
-    else if (index < k->n_fronts - 1)
-        gmk_numbered_name(name, "port ", index - k->n_all);
-    else
-        gmk_numbered_name(name, "outside ", 0);
-    return k->fronts[index]->ring;
-}
-
-static void observe(gmk_core_t *k, gmk_observed_t *o)
-{
-    *o = (gmk_observed_t){.name = k->name,
-                          .self = k->kernel,
-                          .metrics = &k->umetrics,
-                          .clock = k->clock,
-                          .now_cycles = gmk_hal_cycles(),
-                          .n_rings = k->n_fronts,
-                          .n_types = k->n_types,
-                          .n_chans = GMK_MAX_CHANNELS,
-                          .stats = see_stats,
-                          .mem = see_mem,
-                          .type = see_type,
-                          .chan = see_chan,
-                          .ring = see_ring};
-    gmk_clockmap_rate(&o->clock, o->now_cycles, gmk_hal_now_ns());
-}
-
-int gmk_export_prometheus(gmk_kernel_t *kernel, gmk_write_fn write, void *arg)
-{
-    gmk_observed_t o;
-    gmk_core_t *k = write == NULL ? NULL : gmk_outside_begin(kernel);
-    if (k == NULL)
-        return GMK_ERR_INVAL;
-    observe(k, &o);
-    int rc = gmk_export_prometheus_from(&o, write, arg);
-    gmk_outside_end(kernel);
-    return rc;
-}
-
-int gmk_export_fxt(gmk_kernel_t *kernel, gmk_write_fn write, void *arg)
-{
-    gmk_observed_t o;
-    gmk_core_t *k = write == NULL ? NULL : gmk_outside_begin(kernel);
-    if (k == NULL)
-        return GMK_ERR_INVAL;
-    observe(k, &o);
-    int rc = gmk_export_fxt_from(&o, write, arg);
-    gmk_outside_end(kernel);
-    return rc;
-}
-
-int gmk_export_ctf(gmk_kernel_t *kernel, int metadata, gmk_write_fn write, void *arg)
-{
-    gmk_observed_t o;
-    gmk_core_t *k = write == NULL ? NULL : gmk_outside_begin(kernel);
-    if (k == NULL)
-        return GMK_ERR_INVAL;
-    observe(k, &o);
-    int rc = gmk_export_ctf_from(&o, metadata, write, arg);
-    gmk_outside_end(kernel);
     return rc;
 }

@@ -116,11 +116,29 @@ static GMK_COLD void release_overwritten(gmk_front_t *f, const gmk_channel_t *c,
     gmk_task_payload_done(f, &t);
 }
 
+/*
+ * A message that comes from another kernel: seq is its hop, and retry_count is 1 when that kernel has recorded it.  So
+ * its whole way is recorded, or none of it.
+ */
+static void trace_arrival(gmk_front_t *f, const gmk_channel_t *c, gmk_task_t *t, uint32_t number)
+{
+    if (t->retry_count == 0 && (t->flags & GMK_TASK_EMIT_TRACE) == 0)
+        return;
+    if (!gmk_trace_sampled(f->core, number))
+        t->flags |= GMK_TASK_EMIT_TRACE; /* its run here is to be recorded too */
+    gmk_trace_now(f, GMK_EV_BRIDGE_RECV, t->type != 0 ? t->type : c->msg_type,
+                  gmk_delivery_chan(c->handle) | t->seq << 8, number);
+}
+
 /* A message has no module of its own: it is recorded where any is at ALL, and sampled by its number. */
-static GMK_COLD void trace_emits(gmk_front_t *f, const gmk_channel_t *c, const gmk_task_t *t, uint32_t n,
+static GMK_COLD void trace_emits(gmk_front_t *f, const gmk_channel_t *c, gmk_task_t *t, uint32_t n,
                                  uint64_t ticket)
 {
     for (uint32_t i = 0; i < n && !c->sys; i++) {
+        if (f->origin != 0) {
+            trace_arrival(f, c, &t[i], gmk_ticket_number(ticket) + i);
+            continue;
+        }
         uint32_t number = gmk_ticket_number(ticket) + i;
         if ((t[i].flags & GMK_TASK_EMIT_TRACE) != 0 || gmk_trace_sampled(f->core, number))
             gmk_trace_now(f, GMK_EV_CHAN_EMIT, t[i].type != 0 ? t[i].type : c->msg_type,
@@ -128,8 +146,7 @@ static GMK_COLD void trace_emits(gmk_front_t *f, const gmk_channel_t *c, const g
     }
 }
 
-static inline void publish(gmk_front_t *f, const gmk_channel_t *c, const gmk_task_t *t, uint32_t n,
-                           uint64_t ticket)
+static inline void publish(gmk_front_t *f, const gmk_channel_t *c, gmk_task_t *t, uint32_t n, uint64_t ticket)
 {
     gmk_msg_t *log = c->log;
     uint64_t mask = c->mask, stamp = 0;

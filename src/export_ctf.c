@@ -27,28 +27,31 @@ static void mapping(gmk_out_t *out, const char *name, uint32_t value)
     gmk_out_u64(out, value);
 }
 
+/* Types, channels and rings of peers are numbered on: kernel n has those from n times the most there may be. */
 static void type_names(gmk_out_t *out, const gmk_observed_t *o)
 {
     gmk_type_stats_t st;
     gmk_out_str(out, "enum handler : uint16_t {");
     mapping(out, "none", 0);
-    for (uint32_t t = 1; t < o->n_types && !out->failed; t++)
-        if (o->type(o, t, &st) >= 0 && st.name[0] != '\0')
-            mapping(out, st.name, t);
+    for (uint32_t base = 0; o != NULL && !out->failed; o = o->next, base += GMK_MAX_TYPES)
+        for (uint32_t t = 1; t < o->n_types && !out->failed; t++)
+            if (o->type(o, t, &st) >= 0 && st.name[0] != '\0')
+                mapping(out, st.name, base + t);
     gmk_out_str(out, "\n};\n\n");
 }
 
 static void chan_names(gmk_out_t *out, const gmk_observed_t *o)
 {
     gmk_chan_stats_t st;
-    gmk_out_str(out, "enum channel : uint8_t {");
-    for (uint32_t c = 0; c <= CHAN_MASK && !out->failed; c++) {
-        bool open = c < o->n_chans && o->chan(o, c, &st) >= 0;
-        if (!open && c == 0)
-            gmk_numbered_name(st.name, "channel.", c);
-        if (open || c == 0)
-            mapping(out, st.name, c);
-    }
+    gmk_out_str(out, o->next == NULL ? "enum channel : uint8_t {" : "enum channel : uint16_t {");
+    for (uint32_t base = 0; o != NULL && !out->failed; o = o->next, base += CHAN_MASK + 1)
+        for (uint32_t c = 0; c <= CHAN_MASK && !out->failed; c++) {
+            bool open = c < o->n_chans && o->chan(o, c, &st) >= 0;
+            if (!open && base + c == 0)
+                gmk_numbered_name(st.name, "channel.", c);
+            if (open || base + c == 0)
+                mapping(out, st.name, base + c);
+        }
     gmk_out_str(out, "\n};\n\n");
 }
 
@@ -56,11 +59,20 @@ static void ring_names(gmk_out_t *out, const gmk_observed_t *o)
 {
     char name[GMK_NAME_MAX + 1];
     gmk_out_str(out, "enum ring : uint16_t {");
-    for (uint32_t i = 0; (i < o->n_rings || i == 0) && !out->failed; i++) {
-        bool there = i < o->n_rings && o->ring(o, i, name) != NULL;
-        if (there || i == 0)
-            mapping(out, there ? name : "none", i);
-    }
+    for (uint32_t base = 0; o != NULL && !out->failed; o = o->next, base += RINGS)
+        for (uint32_t i = 0; (i < o->n_rings || base + i == 0) && !out->failed; i++) {
+            bool there = i < o->n_rings && o->ring(o, i, name) != NULL;
+            if (there || base + i == 0)
+                mapping(out, there ? name : "none", base + i);
+        }
+    gmk_out_str(out, "\n};\n\n");
+}
+
+static void kernel_names(gmk_out_t *out, const gmk_observed_t *o)
+{
+    gmk_out_str(out, "enum kernel : uint8_t {");
+    for (uint32_t n = 0; o != NULL && !out->failed; o = o->next, n++)
+        mapping(out, o->name, n);
     gmk_out_str(out, "\n};\n\n");
 }
 
@@ -70,7 +82,8 @@ static void field_decls(gmk_out_t *out, const gmk_trace_event_desc_t *d)
     static const char *const types[] = {[GMK_FIELD_UNSIGNED] = " uint32_t _",
                                         [GMK_FIELD_SIGNED] = " int32_t _",
                                         [GMK_FIELD_TYPE] = " enum handler _",
-                                        [GMK_FIELD_CHANNEL] = " enum channel _"};
+                                        [GMK_FIELD_CHANNEL] = " enum channel _",
+                                        [GMK_FIELD_HOP] = " uint32_t _hop; enum channel _"};
     for (uint32_t i = 0; i < 2; i++) {
         if (d->field[i].kind == GMK_FIELD_NONE)
             continue;
@@ -80,9 +93,9 @@ static void field_decls(gmk_out_t *out, const gmk_trace_event_desc_t *d)
     }
 }
 
-static void event_decls(gmk_out_t *out)
+static void event_decls(gmk_out_t *out, const gmk_observed_t *o)
 {
-    for (uint32_t e = 0; e < GMK_EV_MAX; e++) {
+    for (uint32_t e = 0; e < gmk_observed_events(o); e++) {
         const gmk_trace_event_desc_t *d = &gmk_trace_events[e];
         gmk_out_str(out, "event {\n    id = ");
         gmk_out_u64(out, e);
@@ -117,7 +130,7 @@ static void trace_decl(gmk_out_t *out, const char *kernel)
                 "typealias integer { size = 64; align = 8; map = clock.monotonic.value; } := time_t;\n\n");
 }
 
-static void stream_decl(gmk_out_t *out)
+static void stream_decl(gmk_out_t *out, const gmk_observed_t *o)
 {
     gmk_out_str(
         out,
@@ -126,8 +139,9 @@ static void stream_decl(gmk_out_t *out)
         "        uint64_t content_size;\n        uint64_t packet_size;\n"
         "        uint64_t events_discarded;\n    };\n"
         "    event.header := struct { uint16_t id; time_t timestamp; };\n"
-        "    event.context := struct { enum ring _ring; uint16_t _lane; enum handler _handler; };\n"
-        "};\n\n");
+        "    event.context := struct { ");
+    gmk_out_str(out, o->next == NULL ? "" : "enum kernel _kernel; ");
+    gmk_out_str(out, "enum ring _ring; uint16_t _lane; enum handler _handler; };\n};\n\n");
 }
 
 static int metadata(const gmk_observed_t *o, gmk_write_fn write, void *arg)
@@ -138,8 +152,10 @@ static int metadata(const gmk_observed_t *o, gmk_write_fn write, void *arg)
     type_names(&out, o);
     chan_names(&out, o);
     ring_names(&out, o);
-    stream_decl(&out);
-    event_decls(&out);
+    if (o->next != NULL)
+        kernel_names(&out, o);
+    stream_decl(&out, o);
+    event_decls(&out, o);
     return gmk_out_end(&out);
 }
 
@@ -148,17 +164,21 @@ static int metadata(const gmk_observed_t *o, gmk_write_fn write, void *arg)
 /* What is to be read of a ring: from its next record on. */
 typedef struct source {
     gmk_trace_reader_t cursor;
-    uint64_t end;  /* no further than this position; 0 = nothing read yet */
-    uint64_t time; /* of the next record; UINT64_MAX = none */
+    uint64_t time; /* of the next record, ns, or cycles where there is one kernel; UINT64_MAX = none */
+    uint32_t end;  /* no further than this position, modulo 2^32 */
+    uint8_t begun, kernel; /* something was read; whose ring it is */
+    uint16_t ring;
 } source_t;
 
 typedef struct ctf {
     gmk_out_t out;
-    const gmk_observed_t *o;
+    const gmk_observed_t *kernel[GMK_OBSERVED_MAX];
+    uint32_t n_kernels;
     uint64_t first_ns, last_ns; /* of the packet at hand */
     uint64_t lost;              /* records overwritten, so far */
     uint32_t used;
     unsigned char packet[PACKET_BYTES];
+    uint32_t n_sources;
     source_t source[RINGS];
 } ctf_t;
 
@@ -184,20 +204,34 @@ static void packet_end(ctf_t *c)
     c->first_ns = c->last_ns;
 }
 
-static void put_field(ctf_t *c, uint32_t kind, uint32_t v)
+static void put_channel(ctf_t *c, const source_t *s, uint32_t chan)
 {
-    if (kind == GMK_FIELD_TYPE)
-        put(c, v & (GMK_MAX_TYPES - 1), 2);
-    else if (kind == GMK_FIELD_CHANNEL)
-        put(c, v & CHAN_MASK, 1);
-    else if (kind != GMK_FIELD_NONE)
-        put(c, v, 4);
+    if (c->n_kernels == 1)
+        put(c, chan & CHAN_MASK, 1);
+    else
+        put(c, s->kernel * (CHAN_MASK + 1) + (chan & CHAN_MASK), 2);
 }
 
-static void one_event(ctf_t *c, uint32_t ring, const gmk_trace_record_t *r)
+static void put_type(ctf_t *c, const source_t *s, uint32_t type)
 {
-    bool known = r->ev < GMK_EV_MAX;
-    uint64_t ns = gmk_clockmap_ns(&c->o->clock, r->time);
+    put(c, s->kernel * GMK_MAX_TYPES + (type & (GMK_MAX_TYPES - 1)), 2);
+}
+
+static void put_field(ctf_t *c, const source_t *s, uint32_t kind, uint32_t v)
+{
+    switch (kind) {
+    case GMK_FIELD_NONE: break;
+    case GMK_FIELD_TYPE: put_type(c, s, v); break;
+    case GMK_FIELD_HOP: put(c, v >> 8, 4); /* fall through */
+    case GMK_FIELD_CHANNEL: put_channel(c, s, v); break;
+    default: put(c, v, 4);
+    }
+}
+
+static void one_event(ctf_t *c, const source_t *s, const gmk_trace_record_t *r)
+{
+    bool known = r->ev < gmk_observed_events(c->kernel[0]);
+    uint64_t ns = gmk_track_ns(c->kernel[s->kernel], r);
     if (ns < c->last_ns) /* lanes of one ring may differ by a few cycles */
         ns = c->last_ns;
     if (c->used + EVENT_MAX_BYTES > PACKET_BYTES)
@@ -207,12 +241,14 @@ static void one_event(ctf_t *c, uint32_t ring, const gmk_trace_record_t *r)
     c->last_ns = ns;
     put(c, known ? r->ev : GMK_EV_USER, 2);
     put(c, ns, 8);
-    put(c, ring, 2);
+    if (c->n_kernels > 1)
+        put(c, s->kernel, 1);
+    put(c, s->kernel * RINGS + s->ring, 2);
     put(c, r->lane, 2);
-    put(c, r->type & (GMK_MAX_TYPES - 1), 2);
+    put_type(c, s, r->type);
     if (known) {
-        put_field(c, gmk_trace_events[r->ev].field[0].kind, r->a0);
-        put_field(c, gmk_trace_events[r->ev].field[1].kind, r->a1);
+        put_field(c, s, gmk_trace_events[r->ev].field[0].kind, r->a0);
+        put_field(c, s, gmk_trace_events[r->ev].field[1].kind, r->a1);
     } else {
         put(c, r->ev >= GMK_EV_USER ? r->ev - GMK_EV_USER : r->ev, 2);
         put(c, r->a0, 4);
@@ -221,61 +257,87 @@ static void one_event(ctf_t *c, uint32_t ring, const gmk_trace_record_t *r)
 }
 
 /* Reads the next record of a ring, if there is one; the cursor stays on it. */
-static bool peek(ctf_t *c, uint32_t i, gmk_trace_record_t *r)
+static bool peek(ctf_t *c, source_t *s, gmk_trace_record_t *r)
 {
-    source_t *s = &c->source[i];
+    const gmk_observed_t *o = c->kernel[s->kernel];
     char name[GMK_NAME_MAX + 1];
-    const gmk_trace_ring_t *ring = c->o->ring(c->o, i, name);
+    const gmk_trace_ring_t *ring = o->ring(o, s->ring, name);
+    gmk_track_t t = {.cursor = s->cursor};
+    uint64_t seen = 0; /* a peer's records share a ring: what is lost there is counted once */
     s->time = UINT64_MAX;
-    if (ring == NULL || gmk_trace_read(ring, &s->cursor, r, 1, &c->lost) == 0)
+    if (ring == NULL)
+        return false;
+    if (s->begun)
+        t.end = t.cursor.pos + (uint32_t)(s->end - (uint32_t)t.cursor.pos);
+    bool there = (!s->begun || (int32_t)(s->end - (uint32_t)t.cursor.pos) > 0) &&
+                 gmk_track_next(o, ring, s->ring, &t, r, o->local_ns == NULL ? &c->lost : &seen);
+    s->cursor = t.cursor;
+    s->begun = s->begun || t.end != 0;
+    s->end = (uint32_t)t.end;
+    if (!there)
         return false;
     s->cursor.pos--;
-    if (s->end == 0)
-        s->end = s->cursor.pos + ring->mask + 1; /* the writer may go on: read one lap */
-    if (s->cursor.pos >= s->end)
-        return false;
-    s->time = r->time;
+    s->time = c->n_kernels == 1 ? r->time : gmk_track_ns(o, r);
     return true;
 }
 
-static uint32_t earliest(const ctf_t *c, uint32_t n)
+/* Adds the ring when there is something in it. */
+static void add_source(ctf_t *c, uint32_t kernel, uint32_t ring)
 {
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < n; i++)
-        if (c->source[i].time < c->source[best].time)
-            best = i;
+    gmk_trace_record_t r;
+    source_t *s = &c->source[c->n_sources];
+    if (c->n_sources == RINGS)
+        return;
+    *s = (source_t){.kernel = (uint8_t)kernel, .ring = (uint16_t)ring};
+    if (peek(c, s, &r))
+        c->n_sources++;
+}
+
+static source_t *earliest(ctf_t *c)
+{
+    source_t *best = &c->source[0];
+    for (uint32_t i = 1; i < c->n_sources; i++)
+        if (c->source[i].time < best->time)
+            best = &c->source[i];
     return best;
 }
 
 /* An empty packet, from which readers count what the later ones say was lost. */
-static void first_packet(ctf_t *c, uint64_t cycles)
+static void first_packet(ctf_t *c, uint64_t ns)
 {
     uint64_t lost = c->lost;
     c->lost = 0;
-    c->first_ns = c->last_ns = gmk_clockmap_ns(&c->o->clock, cycles);
+    c->first_ns = c->last_ns = ns;
     packet_end(c);
     c->lost = lost;
 }
 
-static void merge(ctf_t *c, uint32_t n)
+static uint64_t ns_of(const ctf_t *c, uint64_t time)
+{
+    return c->n_kernels == 1 ? gmk_clockmap_ns(&c->kernel[0]->clock, time) : time;
+}
+
+static void merge(ctf_t *c)
 {
     gmk_trace_record_t r;
-    for (uint32_t i = 0; i < n; i++)
-        (void)peek(c, i, &r);
-    uint64_t first = n != 0 ? c->source[earliest(c, n)].time : UINT64_MAX;
-    first_packet(c, first != UINT64_MAX ? first : c->o->now_cycles);
-    if (first == UINT64_MAX)
-        return;
-    while (!c->out.failed) {
-        uint32_t i = earliest(c, n);
-        uint64_t time = c->source[i].time;
+    const gmk_observed_t *o = c->kernel[0];
+    for (uint32_t k = 0; k < c->n_kernels; k++) {
+        c->lost += c->kernel[k]->lost;
+        for (uint32_t i = 0; i < c->kernel[k]->n_rings; i++)
+            add_source(c, k, i);
+    }
+    first_packet(c,
+                 c->n_sources != 0 ? ns_of(c, earliest(c)->time) : gmk_clockmap_ns(&o->clock, o->now_cycles));
+    while (c->n_sources != 0 && !c->out.failed) {
+        source_t *s = earliest(c);
+        uint64_t time = s->time;
         if (time == UINT64_MAX)
             break;
-        if (!peek(c, i, &r) || r.time != time)
+        if (!peek(c, s, &r) || s->time != time)
             continue; /* overwritten since: its successor takes its turn */
-        one_event(c, i, &r);
-        c->source[i].cursor.pos++;
-        (void)peek(c, i, &r);
+        one_event(c, s, &r);
+        s->cursor.pos++;
+        (void)peek(c, s, &r);
     }
 }
 
@@ -284,9 +346,10 @@ static int data(const gmk_observed_t *o, gmk_write_fn write, void *arg)
     ctf_t c;
     gmk_hal_memset(&c, 0, sizeof c);
     gmk_out_begin(&c.out, write, arg);
-    c.o = o;
+    for (; o != NULL && c.n_kernels < GMK_OBSERVED_MAX; o = o->next)
+        c.kernel[c.n_kernels++] = o;
     c.used = HEADER_BYTES;
-    merge(&c, o->n_rings < RINGS ? o->n_rings : RINGS);
+    merge(&c);
     if (c.used > HEADER_BYTES)
         packet_end(&c);
     return gmk_out_end(&c.out);

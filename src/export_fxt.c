@@ -8,8 +8,12 @@
  * A run of a handler is a slice with the handler's name.  What sends work (enqueue, emit, and a
  * yield, retry or wait, which send the task to its own next run) is a slice without length that
  * holds the beginning of a flow, and the run that results holds its end.  The flow of a message
- * is keyed by its channel's name and its number, which a bridge keeps: arrows cross kernels.
- * On a fan-out channel each delivery is a step of the flow, because a flow can end only once.
+ * is keyed by its channel's name and its number.  On a fan-out channel each delivery is a step of the
+ * flow, because a flow can end only once.
+ *
+ * Across a bridge a message gets a new number, so its way is a chain of three flows: emit to bridge_send in
+ * one kernel, bridge_send to bridge_recv keyed by the channel's name and the hop, which both record, and
+ * bridge_recv to the run in the other.  The flows within a kernel that has a bridge are salted with its name.
  */
 #include "export.h"
 #include "format.h"
@@ -39,6 +43,7 @@ enum {
     STR_EVENT,
     STR_A0,
     STR_A1,
+    STR_HOP,
     STR_EVENTS = 0x20, /* + GMK_EV_*: its name */
     STR_ARG0 = 0x40,   /* + GMK_EV_*: the name of its a0 */
     STR_ARG1 = 0x60,
@@ -47,8 +52,9 @@ enum {
 };
 
 #define CHANS GMK_MAX_CHANNELS
-#define LANES 256u /* tracks of a ring; higher lanes share them */
+#define LANES GMK_OBSERVED_LANES /* tracks of a ring; higher lanes share them */
 #define MAX_ARGS 3u
+#define HOP_KEY 0x8f1bbcdcu /* tells flows between kernels from flows within one */
 
 /* What the lane ran last. */
 typedef struct lane {
@@ -65,7 +71,8 @@ typedef struct fxt {
     uint64_t ns;      /* time of the record at hand */
     uint64_t last_ns; /* latest of this ring */
     uint32_t lane_no;
-    uint32_t kernel_hash;
+    uint32_t kernel_hash, n_events;
+    uint32_t salt; /* of flows of messages */
     uint32_t chan_hash[CHANS];
     unsigned char chan_known[CHANS]; /* 0, or 1 + mode */
     unsigned char type_known[GMK_MAX_TYPES / 8];
@@ -158,7 +165,14 @@ static uint32_t chan_string(fxt_t *f, uint32_t chan)
 static uint64_t chan_flow(fxt_t *f, uint32_t chan, uint32_t number)
 {
     (void)chan_string(f, chan);
-    return (uint64_t)f->chan_hash[chan & (CHANS - 1)] << 32 | number;
+    return (uint64_t)(f->chan_hash[chan & (CHANS - 1)] ^ f->salt) << 32 | number;
+}
+
+/* The flow between two kernels.  hop: as in the record's a0. */
+static uint64_t hop_flow(fxt_t *f, uint32_t hop)
+{
+    (void)chan_string(f, hop);
+    return (uint64_t)(f->chan_hash[hop & (CHANS - 1)] ^ HOP_KEY) << 32 | hop >> 8;
 }
 
 static bool is_fanout(fxt_t *f, uint32_t chan)
@@ -242,13 +256,17 @@ static void field(fxt_t *f, args_t *a, const gmk_trace_event_desc_t *d, uint32_t
     case GMK_FIELD_NONE: return;
     case GMK_FIELD_TYPE: arg(a, ARG_STRING, name, type_string(f, value)); return;
     case GMK_FIELD_CHANNEL: arg(a, ARG_STRING, name, chan_string(f, value)); return;
+    case GMK_FIELD_HOP:
+        arg(a, ARG_STRING, name, chan_string(f, value));
+        arg(a, ARG_UINT32, STR_HOP, value >> 8);
+        return;
     default: arg(a, d->field[i].kind == GMK_FIELD_SIGNED ? ARG_INT32 : ARG_UINT32, name, value);
     }
 }
 
 static void fields(fxt_t *f, args_t *a, const gmk_trace_record_t *r)
 {
-    if (r->ev >= GMK_EV_MAX) {
+    if (r->ev >= f->n_events) {
         arg(a, ARG_UINT32, STR_EVENT, r->ev >= GMK_EV_USER ? r->ev - GMK_EV_USER : r->ev);
         arg(a, ARG_UINT32, STR_A0, r->a0);
         arg(a, ARG_UINT32, STR_A1, r->a1);
@@ -256,6 +274,15 @@ static void fields(fxt_t *f, args_t *a, const gmk_trace_record_t *r)
     }
     field(f, a, &gmk_trace_events[r->ev], 0, STR_ARG0 + r->ev, r->a0);
     field(f, a, &gmk_trace_events[r->ev], 1, STR_ARG1 + r->ev, r->a1);
+}
+
+/* A slice without length in which one flow ends and the next begins. */
+static void pass(fxt_t *f, uint32_t name, const args_t *a, uint32_t end, uint64_t from, uint64_t to)
+{
+    event(f, EV_SLICE_BEGIN, name, a, false, 0);
+    event(f, end, name, NULL, true, from);
+    event(f, EV_FLOW_BEGIN, name, NULL, true, to);
+    event(f, EV_SLICE_END, name, NULL, false, 0);
 }
 
 static void run_begins(fxt_t *f, lane_t *l, const gmk_trace_record_t *r, const args_t *a)
@@ -277,7 +304,7 @@ static void one_record(fxt_t *f, const gmk_trace_record_t *r)
 {
     args_t a = {.n = 0};
     lane_t *l = &f->lanes[f->lane_no];
-    uint32_t name = r->ev < GMK_EV_MAX ? STR_EVENTS + r->ev : STR_USER;
+    uint32_t name = r->ev < f->n_events ? STR_EVENTS + r->ev : STR_USER;
     fields(f, &a, r);
     switch (r->ev) {
     case GMK_EV_BEGIN:
@@ -293,22 +320,33 @@ static void one_record(fxt_t *f, const gmk_trace_record_t *r)
             return;
         }
         break;
+    case GMK_EV_BRIDGE_SEND:
+        if (f->n_events <= GMK_EV_BRIDGE_SEND)
+            break;
+        pass(f, name, &a, is_fanout(f, r->a0) ? EV_FLOW_STEP : EV_FLOW_END, chan_flow(f, r->a0, r->a1),
+             hop_flow(f, r->a0));
+        return;
+    case GMK_EV_BRIDGE_RECV:
+        if (f->n_events <= GMK_EV_BRIDGE_RECV)
+            break;
+        pass(f, name, &a, EV_FLOW_END, hop_flow(f, r->a0), chan_flow(f, r->a0, r->a1));
+        return;
     default: break;
     }
     event(f, EV_INSTANT, name, &a, false, 0);
 }
 
-static void one_ring(fxt_t *f, const gmk_trace_ring_t *ring)
+static void one_ring(fxt_t *f, const gmk_trace_ring_t *ring, uint32_t index)
 {
-    gmk_trace_reader_t cursor = {0};
+    gmk_track_t track = {.end = 0};
     gmk_trace_record_t r;
-    uint64_t lost = 0, end = UINT64_MAX;
+    uint64_t lost = 0;
     gmk_hal_memset(f->lanes, 0, sizeof f->lanes);
     f->last_ns = 0;
-    while (cursor.pos < end && !f->out.failed && gmk_trace_read(ring, &cursor, &r, 1, &lost) == 1) {
-        if (end == UINT64_MAX)
-            end = cursor.pos + ring->mask; /* the writer may go on: read one lap */
-        f->ns = gmk_clockmap_ns(&f->o->clock, r.time);
+    while (!f->out.failed && gmk_track_next(f->o, ring, index, &track, &r, &lost)) {
+        f->ns = gmk_track_ns(f->o, &r);
+        if (f->o->local_ns != NULL && f->ns < f->last_ns)
+            f->ns = f->last_ns; /* another clock, known better and better meanwhile */
         f->last_ns = f->ns > f->last_ns ? f->ns : f->last_ns;
         f->lane_no = r.lane % LANES;
         if (!f->lanes[f->lane_no].named)
@@ -336,7 +374,9 @@ static void preamble(fxt_t *f)
     string_record(f, STR_EVENT, "event");
     string_record(f, STR_A0, "a0");
     string_record(f, STR_A1, "a1");
-    for (uint32_t e = 0; e < GMK_EV_MAX; e++) {
+    if (f->o->bridged)
+        string_record(f, STR_HOP, "hop");
+    for (uint32_t e = 0; e < f->n_events; e++) {
         const gmk_trace_event_desc_t *d = &gmk_trace_events[e];
         string_record(f, STR_EVENTS + e, d->name);
         if (d->field[0].kind != GMK_FIELD_NONE)
@@ -344,7 +384,29 @@ static void preamble(fxt_t *f)
         if (d->field[1].kind != GMK_FIELD_NONE)
             string_record(f, STR_ARG1 + e, d->field[1].name);
     }
-    object_name(f, OBJ_PROCESS, f->process, f->o->name);
+}
+
+/* Names and hashes that are a kernel's own. */
+static void kernel_begins(fxt_t *f, const gmk_observed_t *o)
+{
+    f->o = o;
+    f->kernel_hash = hash_of(o->name);
+    f->process = 1 + (f->kernel_hash & 0x3fffffff);
+    f->salt = o->bridged ? f->kernel_hash * 0x9e3779b1u : 0;
+    gmk_hal_memset(f->chan_known, 0, sizeof f->chan_known);
+    gmk_hal_memset(f->type_known, 0, sizeof f->type_known);
+}
+
+static void one_kernel(fxt_t *f)
+{
+    const gmk_observed_t *o = f->o;
+    object_name(f, OBJ_PROCESS, f->process, o->name);
+    for (uint32_t i = 0; i < o->n_rings && !f->out.failed; i++) {
+        const gmk_trace_ring_t *ring = o->ring(o, i, f->ring_name);
+        f->thread0 = f->process << 32 | (1 + i * LANES);
+        if (ring != NULL)
+            one_ring(f, ring, i);
+    }
 }
 
 int gmk_export_fxt_from(const gmk_observed_t *o, gmk_write_fn write, void *arg)
@@ -354,15 +416,12 @@ int gmk_export_fxt_from(const gmk_observed_t *o, gmk_write_fn write, void *arg)
     fxt_t f;
     gmk_hal_memset(&f, 0, sizeof f);
     gmk_out_begin(&f.out, write, arg);
-    f.o = o;
-    f.kernel_hash = hash_of(o->name);
-    f.process = 1 + (f.kernel_hash & 0x3fffffff);
+    f.n_events = gmk_observed_events(o);
+    kernel_begins(&f, o);
     preamble(&f);
-    for (uint32_t i = 0; i < o->n_rings && !f.out.failed; i++) {
-        const gmk_trace_ring_t *ring = o->ring(o, i, f.ring_name);
-        f.thread0 = f.process << 32 | (1 + i * LANES);
-        if (ring != NULL)
-            one_ring(&f, ring);
+    for (const gmk_observed_t *p = o; p != NULL && !f.out.failed; p = p->next) {
+        kernel_begins(&f, p);
+        one_kernel(&f);
     }
     return gmk_out_end(&f.out);
 }

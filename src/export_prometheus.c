@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Prometheus text exposition format 0.0.4.  A family's samples must stand together, so each
- * family walks its items again; the figures of one item are therefore taken at slightly
- * different moments.
+ * family walks its items again, of a kernel and of its peers; the figures of one item are therefore
+ * taken at slightly different moments.
  */
 #include "export.h"
 #include "format.h"
@@ -167,13 +167,54 @@ static uint64_t field_of(const void *figures, const gmk_family_t *f)
     return v64;
 }
 
-static void whole_kernel(gmk_out_t *out, const gmk_observed_t *o, const gmk_family_t *f, size_t n,
-                         const void *figures)
+static void kernel_family(gmk_out_t *out, const gmk_observed_t *o, const gmk_family_t *f,
+                          const gmk_stats_t *own)
 {
-    for (size_t i = 0; i < n; i++) {
-        family_head(out, &f[i]);
-        labels_begin(out, o, f[i].name);
-        value_u64(out, field_of(figures, &f[i]));
+    gmk_stats_t st = *own;
+    family_head(out, f);
+    for (const gmk_observed_t *p = o; p != NULL; p = p->next) {
+        if (p != o && p->stats(p, &st) < 0)
+            continue;
+        labels_begin(out, p, f->name);
+        value_u64(out, field_of(&st, f));
+    }
+}
+
+static void mem_family(gmk_out_t *out, const gmk_observed_t *o, const gmk_family_t *f,
+                       const gmk_mem_stats_t *own)
+{
+    gmk_mem_stats_t st = *own;
+    family_head(out, f);
+    for (const gmk_observed_t *p = o; p != NULL; p = p->next) {
+        if (p != o && p->mem(p, &st) < 0)
+            continue;
+        labels_begin(out, p, f->name);
+        value_u64(out, field_of(&st, f));
+    }
+}
+
+/* The families of whole kernels; the exporting one's figures are of one moment. */
+static void whole_kernels(gmk_out_t *out, const gmk_observed_t *o)
+{
+    gmk_stats_t stats;
+    gmk_mem_stats_t mem;
+    bool there = o->stats(o, &stats) >= 0;
+    for (size_t i = 0; there && i < COUNT_OF(kernel_families); i++)
+        kernel_family(out, o, &kernel_families[i], &stats);
+    there = o->mem(o, &mem) >= 0;
+    for (size_t i = 0; there && i < COUNT_OF(mem_families); i++)
+        mem_family(out, o, &mem_families[i], &mem);
+}
+
+static void peers_lost(gmk_out_t *out, const gmk_observed_t *o)
+{
+    static const char name[] = "ggmk_peer_records_lost_total";
+    if (o->next == NULL)
+        return;
+    head(out, name, "Trace records of a peer that were overwritten before they came here.", "counter");
+    for (const gmk_observed_t *p = o->next; p != NULL; p = p->next) {
+        labels_begin(out, p, name);
+        value_u64(out, p->lost);
     }
 }
 
@@ -191,26 +232,28 @@ static void type_family(gmk_out_t *out, const gmk_observed_t *o, const gmk_famil
 {
     gmk_type_stats_t st;
     family_head(out, f);
-    for (uint32_t t = 0; t < o->n_types && !out->failed; t++) {
-        if (o->type(o, t, &st) < 0)
-            continue;
-        type_labels(out, o, f->name, t, &st);
-        value_u64(out, field_of(&st, f));
-    }
+    for (; o != NULL; o = o->next)
+        for (uint32_t t = 0; t < o->n_types && !out->failed; t++) {
+            if (o->type(o, t, &st) < 0)
+                continue;
+            type_labels(out, o, f->name, t, &st);
+            value_u64(out, field_of(&st, f));
+        }
 }
 
 static void chan_family(gmk_out_t *out, const gmk_observed_t *o, const gmk_family_t *f)
 {
     gmk_chan_stats_t st;
     family_head(out, f);
-    for (uint32_t c = 0; c < o->n_chans && !out->failed; c++) {
-        if (o->chan(o, c, &st) < 0)
-            continue;
-        labels_begin(out, o, f->name);
-        label(out, "channel", st.name);
-        number_label(out, "channel_id", c);
-        value_u64(out, field_of(&st, f));
-    }
+    for (; o != NULL; o = o->next)
+        for (uint32_t c = 0; c < o->n_chans && !out->failed; c++) {
+            if (o->chan(o, c, &st) < 0)
+                continue;
+            labels_begin(out, o, f->name);
+            label(out, "channel", st.name);
+            number_label(out, "channel_id", c);
+            value_u64(out, field_of(&st, f));
+        }
 }
 
 static void type_quantile(gmk_out_t *out, const gmk_observed_t *o, const char *name, uint32_t type,
@@ -224,10 +267,9 @@ static void type_quantile(gmk_out_t *out, const gmk_observed_t *o, const char *n
 #define RUN "ggmk_type_run_seconds"
 #define DELAY "ggmk_type_queue_delay_seconds"
 
-static void type_run(gmk_out_t *out, const gmk_observed_t *o)
+static void type_run_of(gmk_out_t *out, const gmk_observed_t *o)
 {
     gmk_type_stats_t st;
-    head(out, RUN, "Run time of a handler; sampled.", "summary");
     for (uint32_t t = 0; t < o->n_types && !out->failed; t++) {
         if (o->type(o, t, &st) < 0 || st.run_samples == 0)
             continue;
@@ -240,10 +282,9 @@ static void type_run(gmk_out_t *out, const gmk_observed_t *o)
     }
 }
 
-static void type_delay(gmk_out_t *out, const gmk_observed_t *o)
+static void type_delay_of(gmk_out_t *out, const gmk_observed_t *o)
 {
     gmk_type_stats_t st;
-    head(out, DELAY, "Time from enqueue to start; sampled.", "summary");
     for (uint32_t t = 0; t < o->n_types && !out->failed; t++) {
         if (o->type(o, t, &st) < 0 || st.delay_samples == 0)
             continue;
@@ -252,6 +293,16 @@ static void type_delay(gmk_out_t *out, const gmk_observed_t *o)
         type_labels(out, o, DELAY "_count", t, &st);
         value_u64(out, st.delay_samples);
     }
+}
+
+static void type_times(gmk_out_t *out, const gmk_observed_t *o)
+{
+    head(out, RUN, "Run time of a handler; sampled.", "summary");
+    for (const gmk_observed_t *p = o; p != NULL; p = p->next)
+        type_run_of(out, p);
+    head(out, DELAY, "Time from enqueue to start; sampled.", "summary");
+    for (const gmk_observed_t *p = o; p != NULL; p = p->next)
+        type_delay_of(out, p);
 }
 
 /* ---- metrics of modules ---------------------------------------------------------------------- */
@@ -265,13 +316,26 @@ static bool ends_with(const char *s, const char *end)
     return n > e && gmk_hal_memcmp(s + n - e, end, e) == 0;
 }
 
-/* Whether a counter is registered under the first n bytes of `name`. */
-static bool counter_exists(const gmk_umetrics_t *u, const char *name, uint32_t n)
+static bool metric_at(const gmk_observed_t *o, uint32_t i, gmk_metric_view_t *v)
 {
-    const gmk_umetric_t *m;
-    for (uint32_t i = 0; (m = gmk_umetrics_get(u, i)) != NULL; i++)
-        if (m->kind == GMK_COUNTER && gmk_text_len(m->name, GMK_NAME_MAX) == n &&
-            gmk_hal_memcmp(m->name, name, n) == 0)
+    const gmk_umetric_t *m = o->metrics == NULL ? NULL : gmk_umetrics_get(o->metrics, i);
+    if (o->metric != NULL)
+        return i < o->n_metrics && o->metric(o, i, v) >= 0;
+    if (m == NULL)
+        return false;
+    *v = (gmk_metric_view_t){.kind = m->kind, .hist = m->hist};
+    gmk_name_copy(v->name, m->name);
+    (void)gmk_umetrics_read(o->metrics, i, &v->value);
+    return true;
+}
+
+/* Whether a counter is registered under the first n bytes of `name`. */
+static bool counter_exists(const gmk_observed_t *o, const char *name, uint32_t n)
+{
+    gmk_metric_view_t m;
+    for (uint32_t i = 0; metric_at(o, i, &m); i++)
+        if (m.kind == GMK_COUNTER && gmk_text_len(m.name, GMK_NAME_MAX) == n &&
+            gmk_hal_memcmp(m.name, name, n) == 0)
             return true;
     return false;
 }
@@ -281,11 +345,11 @@ static bool counter_exists(const gmk_umetrics_t *u, const char *name, uint32_t n
  * a counter ends in _total, and takes one more when a counter without it exists too; the others
  * must not end in what belongs to counters, histograms and summaries.
  */
-static const char *suffix_of(const gmk_umetrics_t *u, const gmk_umetric_t *m)
+static const char *suffix_of(const gmk_observed_t *o, const gmk_metric_view_t *m)
 {
     if (m->kind == GMK_COUNTER) {
         uint32_t base = gmk_text_len(m->name, GMK_NAME_MAX) - (uint32_t)(sizeof "_total" - 1);
-        return ends_with(m->name, "_total") && !counter_exists(u, m->name, base) ? "" : "_total";
+        return ends_with(m->name, "_total") && !counter_exists(o, m->name, base) ? "" : "_total";
     }
     static const char *const reserved[] = {"_total", "_bucket", "_count", "_sum", "_info", "_value"};
     for (size_t i = 0; i < COUNT_OF(reserved); i++)
@@ -294,16 +358,21 @@ static const char *suffix_of(const gmk_umetrics_t *u, const gmk_umetric_t *m)
     return "";
 }
 
-static void user_name(char to[USER_NAME_MAX], const char *name, const char *suffix)
+static void append(char to[USER_NAME_MAX], uint32_t *n, const char *part)
 {
-    const char *parts[] = {USER, name, suffix};
+    uint32_t len = gmk_text_len(part, GMK_NAME_MAX);
+    len = len < USER_NAME_MAX - 1 - *n ? len : (uint32_t)(USER_NAME_MAX - 1 - *n);
+    gmk_hal_memcpy(to + *n, part, len);
+    *n += len;
+    to[*n] = '\0';
+}
+
+static void user_name(char to[USER_NAME_MAX], const gmk_observed_t *o, const gmk_metric_view_t *m)
+{
     uint32_t n = 0;
-    for (size_t i = 0; i < COUNT_OF(parts); i++) {
-        uint32_t len = gmk_text_len(parts[i], GMK_NAME_MAX);
-        gmk_hal_memcpy(to + n, parts[i], len);
-        n += len;
-    }
-    to[n] = '\0';
+    append(to, &n, USER);
+    append(to, &n, m->name);
+    append(to, &n, suffix_of(o, m));
 }
 
 /* "NAME_SUFFIX{kernel=..." of a histogram. */
@@ -341,25 +410,73 @@ static void user_hist(gmk_out_t *out, const gmk_observed_t *o, const char *name,
     value_u64(out, seen);
 }
 
-static void user_metric(gmk_out_t *out, const gmk_observed_t *o, uint32_t id, const gmk_umetric_t *m)
+/* A histogram of which only the sum and the number of observations are known. */
+static void user_sums(gmk_out_t *out, const gmk_observed_t *o, const char *name, const gmk_metric_view_t *m)
 {
-    static const char *const kinds[] = {"counter", "gauge", "histogram"};
-    char name[USER_NAME_MAX];
-    uint64_t v = 0;
-    user_name(name, m->name, suffix_of(o->metrics, m));
-    head(out, name, "Registered by a module.", kinds[m->kind]);
-    if (m->kind == GMK_HISTOGRAM) {
+    hist_labels(out, o, name, "_bucket");
+    label(out, "le", "+Inf");
+    value_u64(out, m->value);
+    hist_labels(out, o, name, "_sum");
+    value_u64(out, m->sum);
+    hist_labels(out, o, name, "_count");
+    value_u64(out, m->value);
+}
+
+static void user_sample(gmk_out_t *out, const gmk_observed_t *o, const char *name, const gmk_metric_view_t *m)
+{
+    if (m->kind == GMK_HISTOGRAM && m->hist != NULL) {
         user_hist(out, o, name, m->hist);
         return;
     }
-    (void)gmk_umetrics_read(o->metrics, id, &v);
+    if (m->kind == GMK_HISTOGRAM) {
+        user_sums(out, o, name, m);
+        return;
+    }
     labels_begin(out, o, name);
     gmk_out_str(out, "} ");
     if (m->kind == GMK_GAUGE)
-        gmk_out_i64(out, (int64_t)v);
+        gmk_out_i64(out, (int64_t)m->value);
     else
-        gmk_out_u64(out, v);
+        gmk_out_u64(out, m->value);
     gmk_out_str(out, "\n");
+}
+
+/* The metric of this name that a kernel has; false when it has none. */
+static bool metric_named(const gmk_observed_t *o, const char *name, gmk_metric_view_t *m)
+{
+    char other[USER_NAME_MAX];
+    for (uint32_t i = 0; metric_at(o, i, m); i++) {
+        user_name(other, o, m);
+        if (gmk_name_same(other, name))
+            return true;
+    }
+    return false;
+}
+
+/* A family: of the kernel that is first to have the name, and of those behind it whose metric is of its kind. */
+static void user_metric(gmk_out_t *out, const gmk_observed_t *all, const gmk_observed_t *o,
+                        const gmk_metric_view_t *m)
+{
+    static const char *const kinds[] = {"counter", "gauge", "histogram"};
+    char name[USER_NAME_MAX];
+    gmk_metric_view_t other;
+    user_name(name, o, m);
+    for (const gmk_observed_t *p = all; p != o; p = p->next)
+        if (metric_named(p, name, &other))
+            return; /* was there */
+    head(out, name, "Registered by a module.", kinds[m->kind]);
+    user_sample(out, o, name, m);
+    for (const gmk_observed_t *p = o->next; p != NULL; p = p->next)
+        if (metric_named(p, name, &other) && other.kind == m->kind)
+            user_sample(out, p, name, &other);
+}
+
+static void user_metrics(gmk_out_t *out, const gmk_observed_t *o)
+{
+    gmk_metric_view_t m;
+    for (const gmk_observed_t *p = o; p != NULL; p = p->next)
+        for (uint32_t i = 0; !out->failed && metric_at(p, i, &m); i++)
+            user_metric(out, o, p, &m);
 }
 
 int gmk_export_prometheus_from(const gmk_observed_t *o, gmk_write_fn write, void *arg)
@@ -367,22 +484,14 @@ int gmk_export_prometheus_from(const gmk_observed_t *o, gmk_write_fn write, void
     if (o == NULL || write == NULL)
         return GMK_ERR_INVAL;
     gmk_out_t out;
-    gmk_stats_t stats;
-    gmk_mem_stats_t mem;
     gmk_out_begin(&out, write, arg);
-    if (o->stats(o, &stats) >= 0)
-        whole_kernel(&out, o, kernel_families, COUNT_OF(kernel_families), &stats);
-    if (o->mem(o, &mem) >= 0)
-        whole_kernel(&out, o, mem_families, COUNT_OF(mem_families), &mem);
+    whole_kernels(&out, o);
+    peers_lost(&out, o);
     for (size_t i = 0; i < COUNT_OF(type_families) && !out.failed; i++)
         type_family(&out, o, &type_families[i]);
-    type_run(&out, o);
-    type_delay(&out, o);
+    type_times(&out, o);
     for (size_t i = 0; i < COUNT_OF(chan_families) && !out.failed; i++)
         chan_family(&out, o, &chan_families[i]);
-    const gmk_umetric_t *m;
-    for (uint32_t i = 0; o->metrics != NULL && !out.failed && (m = gmk_umetrics_get(o->metrics, i)) != NULL;
-         i++)
-        user_metric(&out, o, i, m);
+    user_metrics(&out, o);
     return gmk_out_end(&out);
 }

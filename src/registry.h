@@ -36,8 +36,10 @@ typedef struct gmk_registry {
     uint32_t chan_owner[GMK_MAX_CHANNELS]; /* 1 + the module that declared the type first */
     struct {
         uint32_t handle, slots;
-    } opened[GMK_MAX_CHANNELS]; /* what a declaration that opened a channel asked for */
-    bool quiet;                 /* no lines on the console */
+    } opened[GMK_MAX_CHANNELS];      /* what a declaration that opened a channel asked for */
+    bool quiet;                      /* no lines on the console */
+    struct gmk_observed_peer *peers; /* of bridges, for exports; control lock */
+    gmk_a32_t bridged;               /* there was a bridge once */
 } gmk_registry_t;
 
 /* What is wrong with a name, to be put behind it ("is empty"); NULL = nothing. */

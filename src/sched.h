@@ -180,7 +180,7 @@ static inline bool gmk_traced(const gmk_front_t *f, const gmk_task_t *t)
 
 static inline void gmk_trace_now(gmk_front_t *f, uint32_t ev, uint32_t type, uint32_t a0, uint32_t a1)
 {
-    gmk_trace_put(f->ring, gmk_hal_cycles(), ev, type, a0, a1);
+    gmk_trace_put(f->ring, gmk_trace_clock(), ev, type, a0, a1);
 }
 
 /* A direct task starts on its way.  Deliveries are traced when they are emitted on their channel. */

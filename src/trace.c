@@ -19,6 +19,10 @@
     {                                                                                                        \
         GMK_FIELD_CHANNEL, "channel"                                                                         \
     }
+#define HOP                                                                                                  \
+    {                                                                                                        \
+        GMK_FIELD_HOP, "channel"                                                                             \
+    }
 #define NOTHING                                                                                              \
     {                                                                                                        \
         GMK_FIELD_NONE, NULL                                                                                 \
@@ -44,6 +48,8 @@ const gmk_trace_event_desc_t gmk_trace_events[GMK_EV_MAX] = {
     [GMK_EV_FAULT] = {"fault", {TYPE, UNSIGNED("signal")}},
     [GMK_EV_TICK] = {"tick", {UNSIGNED("tick")}},
     [GMK_EV_POISON] = {"poison", {TYPE}},
+    [GMK_EV_BRIDGE_SEND] = {"bridge_send", {HOP, UNSIGNED("number")}},
+    [GMK_EV_BRIDGE_RECV] = {"bridge_recv", {HOP, UNSIGNED("number")}},
 };
 
 size_t gmk_trace_ring_bytes(uint32_t records) { return (size_t)records * GMK_TRACE_RECORD_BYTES; }

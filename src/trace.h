@@ -10,7 +10,7 @@
  * reader ever sees a record of which a part is older than the rest.
  *
  * Record: four 64-bit words.
- *   0  time, in gmk_hal_cycles()
+ *   0  time, in gmk_trace_clock()
  *   1  ev (bits 0-15), type (16-31), a0 (32-63)
  *   2  a1 (0-31), lane (32-63)
  *   3  stamp: bit 0 busy, bits 1-63 position + 1; zero = never written
@@ -49,7 +49,7 @@ typedef struct gmk_trace_ring {
 
 /* A record as a reader gets it. */
 typedef struct gmk_trace_record {
-    uint64_t time; /* cycles */
+    uint64_t time; /* gmk_trace_clock() */
     uint32_t ev, type, a0, a1, lane;
 } gmk_trace_record_t;
 
@@ -59,7 +59,14 @@ typedef struct gmk_trace_reader {
 } gmk_trace_reader_t;
 
 /* What the fields of a kernel event mean. */
-enum { GMK_FIELD_NONE, GMK_FIELD_UNSIGNED, GMK_FIELD_SIGNED, GMK_FIELD_TYPE, GMK_FIELD_CHANNEL };
+enum {
+    GMK_FIELD_NONE,
+    GMK_FIELD_UNSIGNED,
+    GMK_FIELD_SIGNED,
+    GMK_FIELD_TYPE,
+    GMK_FIELD_CHANNEL,
+    GMK_FIELD_HOP /* a channel in bits 0-7, a hop in bits 8-31 */
+};
 
 typedef struct gmk_trace_event_desc {
     const char *name;
@@ -122,14 +129,13 @@ static inline gmk_a64_t *gmk_trace_claim(gmk_trace_ring_t *r, uint64_t *pos)
 }
 
 /*
- * Writes a record.  The writer that owns the ring, ANY lanes; any thread when it is shared.
- * time: gmk_hal_cycles(), read by the caller, which may use one reading for several records.  ev < 2^16, type < 2^16.
+ * As gmk_trace_put, for whoever keeps records of other writers.  lane: the record's, whatever it means there.
  */
-static inline void gmk_trace_put(gmk_trace_ring_t *r, uint64_t time, uint32_t ev, uint32_t type, uint32_t a0,
-                                 uint32_t a1)
+static inline void gmk_trace_put_for(gmk_trace_ring_t *r, uint64_t time, uint32_t ev, uint32_t type,
+                                     uint32_t a0, uint32_t a1, uint32_t lane)
 {
 #ifdef GMK_STRIP_TRACE
-    (void)r, (void)time, (void)ev, (void)type, (void)a0, (void)a1;
+    (void)r, (void)time, (void)ev, (void)type, (void)a0, (void)a1, (void)lane;
 #else
     uint64_t pos;
     gmk_a64_t *w = gmk_trace_claim(r, &pos);
@@ -139,9 +145,25 @@ static inline void gmk_trace_put(gmk_trace_ring_t *r, uint64_t time, uint32_t ev
     gmk_store64(&w[0], time, GMK_RLX, GMK_KERNEL);
     gmk_store64(&w[1], (uint64_t)a0 << 32 | (uint64_t)(type & 0xffff) << 16 | (ev & 0xffff), GMK_RLX,
                 GMK_KERNEL);
-    gmk_store64(&w[2], (uint64_t)gmk_hal_lane() << 32 | a1, GMK_RLX, GMK_KERNEL);
+    gmk_store64(&w[2], (uint64_t)lane << 32 | a1, GMK_RLX, GMK_KERNEL);
     gmk_store64(&w[3], gmk_trace_stamp(pos, 0), GMK_REL, GMK_KERNEL);
 #endif
+}
+
+/*
+ * Writes a record.  The writer that owns the ring, ANY lanes; any thread when it is shared.
+ * time: gmk_trace_clock(), read by the caller, which may use one reading for several records.  ev < 2^16, type < 2^16.
+ */
+static inline void gmk_trace_put(gmk_trace_ring_t *r, uint64_t time, uint32_t ev, uint32_t type, uint32_t a0,
+                                 uint32_t a1)
+{
+    gmk_trace_put_for(r, time, ev, type, a0, a1, gmk_hal_lane());
+}
+
+/* The clock of records: cycles where all writers count the same, else nanoseconds. */
+static inline uint64_t gmk_trace_clock(void)
+{
+    return GMK_HAL_CYCLES_DIFFER ? gmk_hal_now_ns() : gmk_hal_cycles();
 }
 
 /*

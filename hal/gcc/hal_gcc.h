@@ -14,6 +14,7 @@
 #define GMK_HAL_RQ_PER_TYPE 0
 /* Handlers may be registered while the kernel runs. */
 #define GMK_HAL_CLOSED_IMAGE 0
+#define GMK_HAL_CYCLES_DIFFER 0 /* gmk_hal_cycles of two workers cannot be compared */
 /* Lanes a worker may have at most. */
 #define GMK_HAL_MAX_LANES 1u
 

@@ -22,6 +22,7 @@
 #define GMK_HAL_RQ_PER_TYPE 1
 /* The image is closed: handlers are known when it is built. */
 #define GMK_HAL_CLOSED_IMAGE 1
+#define GMK_HAL_CYCLES_DIFFER 1
 /* Lanes a worker may have at most. */
 #define GMK_HAL_MAX_LANES 256u
 /* What gmk_hal_scratch() points at: 256 task records and the loop's own words. */

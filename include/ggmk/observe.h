@@ -44,7 +44,11 @@ enum {
     GMK_EV_FAULT = 16,      /* a0 = type, a1 = signal or vector */
     GMK_EV_TICK = 17,       /* a0 = tick */
     GMK_EV_POISON = 18,     /* a0 = type */
-    GMK_EV_MAX = 19,
+    /* A message leaves for another kernel, and arrives: a0 = channel id | hop << 8, a1 = its number on that
+       channel, in this kernel.  Hop: 24 bits that are the same in both kernels. */
+    GMK_EV_BRIDGE_SEND = 19,
+    GMK_EV_BRIDGE_RECV = 20,
+    GMK_EV_MAX = 21,
     GMK_EV_USER = 0x8000
 };
 
@@ -69,7 +73,11 @@ void gmk_metric_observe(gmk_ctx_t *c, uint32_t id, uint64_t value); /* histogram
 int gmk_metric_read(gmk_kernel_t *k, uint32_t id,
                     uint64_t *value); /* counter, gauge, or number of observations; INVAL, NOTFOUND */
 
-/* Returns 0, or < 0 to stop the export.  The exports: INVAL (NULL, not booted), IO (the writer stopped). */
+/*
+ * Returns 0, or < 0 to stop the export.  The exports: INVAL (NULL, not booted), IO (the writer stopped).
+ * What a kernel on side 1 of one of this kernel's bridges has recorded and counted is in the same files; it
+ * is asked for that, and waited for up to 200 ms.
+ */
 typedef int (*gmk_write_fn)(void *arg, const void *data, size_t size);
 
 int gmk_export_prometheus(gmk_kernel_t *k, gmk_write_fn write, void *arg); /* text format 0.0.4 */
