@@ -72,6 +72,7 @@ static int begin(gmk_bridge_t *b, const gmk_bridge_cfg_t *c, const gmk_port_t *p
     b->nap_ns = c->nap_ns;
     b->f->origin = number;
     gmk_hal_lock_init(&b->lock);
+    gmk_hal_park_init(&b->nap_park);
     if ((c->flags & GMK_BRIDGE_OF_MODULE) != 0)
         gmk_store32(&b->f->in_use, GMK_PORT_OF_MODULE, GMK_REL, GMK_KERNEL);
     return gmk_hal_thread_create(&b->thread, "gmk.bridge", UINT32_MAX, gmk_pump_main, b);
@@ -129,6 +130,7 @@ void gmk_bridge_destroy(gmk_bridge_t *b)
     gmk_trace_send_end(b);
     gmk_trace_store_end(b);
     gmk_hal_lock_destroy(&b->lock);
+    gmk_hal_park_destroy(&b->nap_park);
     give_number(core, b->f->origin);
     b->f->origin = 0;
     gmk_heap_free(&core->heap, &port.front->heap, b);
@@ -238,15 +240,24 @@ int gmk_bridge_up(gmk_bridge_t *b, void *region, uint64_t bytes, uint32_t side)
     return rc;
 }
 
-/* Lets the caller of a waiting function sleep for a moment; false once the time has passed. */
-static bool nap_until(uint64_t start, uint64_t timeout_ns)
+/*
+ * Lets the caller of a waiting function sleep for a moment; false once the time has passed.  The first
+ * waiter has a park slot in the bridge: on a GPU one on the stack cannot be waited on.
+ */
+static bool nap_until(gmk_bridge_t *b, uint64_t start, uint64_t timeout_ns)
 {
     uint64_t spent = gmk_hal_now_ns() - start;
     if (spent >= timeout_ns)
         return false;
+    uint64_t nap = timeout_ns - spent < NAP_NS ? timeout_ns - spent : NAP_NS;
+    if (gmk_flag_try(&b->nap_slot)) {
+        (void)gmk_hal_park_wait(&b->nap_park, nap);
+        gmk_flag_release(&b->nap_slot);
+        return true;
+    }
     gmk_hal_park_t own;
     gmk_hal_park_init(&own);
-    (void)gmk_hal_park_wait(&own, timeout_ns - spent < NAP_NS ? timeout_ns - spent : NAP_NS);
+    (void)gmk_hal_park_wait(&own, nap);
     gmk_hal_park_destroy(&own);
     return true;
 }
@@ -275,7 +286,7 @@ int gmk_bridge_wait_ready(gmk_bridge_t *b, uint64_t timeout_ns)
     if (b == NULL)
         return rc;
     while ((rc = readiness(b)) == GMK_ERR_BUSY)
-        if (!nap_until(start, timeout_ns))
+        if (!nap_until(b, start, timeout_ns))
             return GMK_ERR_TIMEOUT;
     return rc;
 }
@@ -299,7 +310,7 @@ int gmk_bridge_flush(gmk_bridge_t *b, uint64_t timeout_ns)
     if (b == NULL)
         return rc;
     while ((rc = flushed(b)) == GMK_ERR_BUSY)
-        if (!nap_until(start, timeout_ns))
+        if (!nap_until(b, start, timeout_ns))
             return GMK_ERR_TIMEOUT;
     return rc;
 }
@@ -375,15 +386,30 @@ int gmk_bridge_ask_stop(gmk_bridge_t *b)
     return rc;
 }
 
-bool gmk_bridge_asked(gmk_bridge_t *b)
+/* OK: the peer asks for the end.  BUSY: it does not.  Else why there will be no more of it. */
+static int asked(gmk_bridge_t *b)
 {
-    if (b == NULL)
-        return false;
     gmk_bridge_lock(b);
-    bool asked = gmk_bridge_state(b) != GMK_BRIDGE_DOWN &&
-                 gmk_load64(&b->v.theirs->stop, GMK_ACQ, GMK_SYSTEM) == 1;
+    uint32_t state = gmk_bridge_state(b);
+    bool up = state != GMK_BRIDGE_DOWN;
+    int rc = up && gmk_load64(&b->v.theirs->stop, GMK_ACQ, GMK_SYSTEM) == 1 ? GMK_OK
+           : state == GMK_BRIDGE_FAILED                                     ? b->code
+           : up && state != GMK_BRIDGE_STOPPED                              ? GMK_ERR_BUSY
+                                                                            : GMK_ERR_STATE;
     gmk_bridge_unlock(b);
-    return asked;
+    return rc;
+}
+
+int gmk_bridge_wait_asked(gmk_bridge_t *b, uint64_t timeout_ns)
+{
+    uint64_t start = gmk_hal_now_ns();
+    int rc = GMK_ERR_INVAL;
+    if (b == NULL)
+        return rc;
+    while ((rc = asked(b)) == GMK_ERR_BUSY)
+        if (!nap_until(b, start, timeout_ns))
+            return GMK_ERR_TIMEOUT;
+    return rc;
 }
 
 /* ---- figures ------------------------------------------------------------------------------- */

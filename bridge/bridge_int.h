@@ -104,6 +104,8 @@ struct gmk_bridge {
     gmk_hal_lock_t lock;
     gmk_a32_t wanted; /* threads that want the lock */
     gmk_a32_t ending;
+    gmk_a32_t nap_slot; /* somebody uses nap_park */
+    gmk_hal_park_t nap_park;
     gmk_hal_thread_t thread;
     gmk_crew_t *crew; /* the pump's */
     gmk_crew_t crew_space;

@@ -6,7 +6,7 @@
 #include <ggmk/hal.h>
 
 #define MAX_BOOTED 128u      /* modules, as many as a kernel takes */
-#define LOOK_NS 1000000u     /* between two looks whether the kernel is asked to stop */
+#define LOOK_NS 10000000u    /* between two looks whether a kernel that is not ready is asked to stop */
 #define FLUSH_NS 1000000000u /* what was emitted before a stop has so long to reach the peer */
 /* A ring for each type and priority: many small ones.  What finds one full spills, and is not lost. */
 #define RQ_SLOTS (GMK_HAL_RQ_PER_TYPE != 0 ? 256u : 0u)
@@ -101,40 +101,26 @@ static int report(const gmk_region_view_t *v, int code, const char *what)
 
 /* ---- the life ------------------------------------------------------------------------------ */
 
-static void nap(uint64_t ns)
-{
-    gmk_hal_park_t own;
-    gmk_hal_park_init(&own);
-    (void)gmk_hal_park_wait(&own, ns);
-    gmk_hal_park_destroy(&own);
-}
-
-/* A peer that asks for the end meanwhile is obeyed at once: serve sees that, too. */
+/* A peer that asks for the end meanwhile is obeyed at once. */
 static int wait_ready(gmk_bridge_t *b)
 {
     int rc = GMK_ERR_TIMEOUT;
     for (uint64_t start = gmk_hal_now_ns(); rc == GMK_ERR_TIMEOUT && gmk_hal_now_ns() - start < READY_NS;) {
-        if (gmk_bridge_asked(b))
+        if (gmk_bridge_wait_asked(b, 0) == GMK_OK)
             return GMK_OK;
-        rc = gmk_bridge_wait_ready(b, 10 * LOOK_NS);
+        rc = gmk_bridge_wait_ready(b, LOOK_NS);
     }
     return rc;
 }
 
-/* Until the peer asks for the end, or there is no peer any more. */
+/* Until the peer asks for the end, or there is no peer any more: one that has ended in order wants nothing. */
 static int serve(gmk_bridge_t *b)
 {
-    gmk_bridge_stats_t s;
-    for (;;) {
-        if (gmk_bridge_asked(b))
-            return GMK_OK;
-        (void)gmk_bridge_stats(b, &s);
-        if (s.state == GMK_BRIDGE_STOPPED)
-            return GMK_OK;
-        if (s.state == GMK_BRIDGE_FAILED)
-            return s.code;
-        nap(LOOK_NS);
-    }
+    int rc;
+    do
+        rc = gmk_bridge_wait_asked(b, READY_NS);
+    while (rc == GMK_ERR_TIMEOUT);
+    return rc == GMK_ERR_STATE ? GMK_OK : rc;
 }
 
 static int with_bridge(gmk_kernel_t *k, const gmk_device_launch_t *l, const gmk_region_view_t *v,
@@ -160,32 +146,43 @@ static int with_bridge(gmk_kernel_t *k, const gmk_device_launch_t *l, const gmk_
     return rc;
 }
 
-int gmk_device_run(const gmk_device_launch_t *l)
+static int boot_and_serve(gmk_kernel_t *k, const gmk_device_launch_t *l, const gmk_region_view_t *v)
 {
     gmk_module_t *mods[MAX_BOOTED];
-    gmk_region_view_t v;
-    gmk_kernel_t k;
     char args[GMK_REGION_ARGS_MAX + 1];
+    gmk_hal_memcpy(args, v->args, sizeof args);
+    args[GMK_REGION_ARGS_MAX] = '\0';
+    gmk_boot_cfg_t cfg = {.arena_size = l->arena_bytes,
+                          .n_workers = workers(l, args),
+                          .flags = GMK_BOOT_NO_WATCHDOG | l->boot_flags,
+                          .name = v->name[1],
+                          .trace_level = (uint32_t)arg_number(args, "trace", 0),
+                          .n_types = (uint32_t)arg_number(args, "types", 0),
+                          .rq_slots = (uint32_t)arg_number(args, "rq_slots", RQ_SLOTS),
+                          .args = args};
+    int rc = gmk_boot(k, &cfg, mods, choose(l, args, mods));
+    if (rc < 0)
+        return report(v, rc, "the kernel cannot boot: see its console");
+    rc = with_bridge(k, l, v, args);
+    int halted = gmk_halt(k);
+    return rc != GMK_OK ? rc : halted;
+}
+
+/* The kernel's structure is not on the stack: on a GPU nobody else can see what is there. */
+int gmk_device_run(const gmk_device_launch_t *l)
+{
+    gmk_region_view_t v;
     const char *why;
     int rc = gmk_region_view(&v, l->region, l->region_bytes, 1, &why);
     if (rc < 0) {
         gmk_hal_console(why);
         return rc;
     }
-    gmk_hal_memcpy(args, v.args, sizeof args);
-    args[GMK_REGION_ARGS_MAX] = '\0';
-    gmk_boot_cfg_t cfg = {.arena_size = l->arena_bytes,
-                          .n_workers = workers(l, args),
-                          .flags = GMK_BOOT_NO_WATCHDOG | l->boot_flags,
-                          .name = v.name[1],
-                          .trace_level = (uint32_t)arg_number(args, "trace", 0),
-                          .n_types = (uint32_t)arg_number(args, "types", 0),
-                          .rq_slots = (uint32_t)arg_number(args, "rq_slots", RQ_SLOTS),
-                          .args = args};
-    rc = gmk_boot(&k, &cfg, mods, choose(l, args, mods));
-    if (rc < 0)
-        return report(&v, rc, "the kernel cannot boot: see its console");
-    rc = with_bridge(&k, l, &v, args);
-    int halted = gmk_halt(&k);
-    return rc != GMK_OK ? rc : halted;
+    gmk_kernel_t *k = gmk_hal_page_alloc(sizeof *k);
+    if (k == NULL)
+        return report(&v, GMK_ALLOC_FAIL, "no memory for the kernel");
+    rc = boot_and_serve(k, l, &v);
+    if (rc != GMK_ERR_BUSY) /* a handler that has not returned may still look at it */
+        gmk_hal_page_free(k, sizeof *k);
+    return rc;
 }

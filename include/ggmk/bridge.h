@@ -121,9 +121,14 @@ int gmk_bridge_down(gmk_bridge_t *b, bool keep);
 /* Ends the bridge.  It is taken down first (keep = false).  NULL is ignored. */
 void gmk_bridge_destroy(gmk_bridge_t *b);
 
-/* Asks the kernel on the other side to stop (side 0 only asks; side 1 obeys, see gmk_bridge_asked).  STATE (DOWN). */
+/* Asks the kernel on the other side to stop.  INVAL, STATE (DOWN). */
 int gmk_bridge_ask_stop(gmk_bridge_t *b);
-bool gmk_bridge_asked(gmk_bridge_t *b); /* the peer has asked this kernel to stop */
+
+/*
+ * Waits until the peer asks this kernel to stop: what it waits for all its life where nobody else is there to end
+ * it.  OK; TIMEOUT; INVAL; STATE (DOWN, or the peer has ended); or why it FAILED, as from gmk_bridge_wait_ready.
+ */
+int gmk_bridge_wait_asked(gmk_bridge_t *b, uint64_t timeout_ns);
 
 /* The pump sleeps: make it look now.  What the peer's wake function calls.  Any thread. */
 void gmk_bridge_wake(gmk_bridge_t *b);
