@@ -115,7 +115,7 @@ void gmk_trace_store_up(gmk_bridge_t *b)
 void gmk_trace_store_beat(gmk_bridge_t *b)
 {
     bool wants = gmk_load32(&b->k->trace_mask, GMK_RLX, GMK_KERNEL) > GMK_TRACE_ERROR;
-    if (b->v.side != 0 || (b->store == NULL && !wants) || !attach(b))
+    if (GMK_HAL_CLOSED_IMAGE || b->v.side != 0 || (b->store == NULL && !wants) || !attach(b))
         return;
     gmk_trace_store_t *s = b->store;
     uint32_t flags = wants ? GMK_OBSERVE_TRACE : 0;
@@ -503,6 +503,8 @@ static bool observe(gmk_observed_peer_t *p, uint32_t what, gmk_observed_t *out)
 
 void gmk_trace_observed(gmk_bridge_t *b)
 {
+    if (GMK_HAL_CLOSED_IMAGE)
+        return; /* it has nowhere to write to */
     b->seen.observe = observe;
     gmk_observed_join(b->k, &b->seen);
 }

@@ -11,7 +11,8 @@
  * that has one.  Each answers INVAL for a null pointer where one is needed, and for a ctx that is none.
  *
  * Always there: sys.dropped and sys.error (see gmk_dead_code below), lossless fan-out channels of 256
- * slots that take any message type; sys.trace is reserved: nothing is emitted on it by this version.
+ * slots that take any message type, and sys.trace, on which a kernel on side 1 of a bridge tells its traces and
+ * figures when the other side wants them (docs/tracing.md).
  * A module subscribes to them like to any other channel.
  */
 #ifndef GGMK_CHAN_H
