@@ -102,8 +102,9 @@ static int on_fail(gmk_ctx_t *c) { return GMK_FAIL(c->task->meta0); }
 
 static int on_hang(gmk_ctx_t *c)
 {
-    for (volatile uint64_t spin = 0; spin != UINT64_MAX; spin++)
-        ;
+    volatile uint64_t spin = c->task->meta0;
+    while (spin != UINT64_MAX)
+        spin++;
     return GMK_OK;
 }
 
