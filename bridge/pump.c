@@ -120,6 +120,10 @@ static uint64_t nap(const gmk_bridge_t *b)
         return GMK_HAL_FOREVER;
     uint64_t to_beat = b->next_beat > b->now ? b->next_beat - b->now : 1;
     uint64_t most = b->poll && b->cfg.nap_ns < b->nap_ns ? b->cfg.nap_ns : b->nap_ns;
+    /* Nobody wakes it: half of what it has been idle for, so that a wait is at most made half as long again. */
+    uint64_t half = (b->now - b->last_work) / 2 + 1;
+    if (most <= b->cfg.nap_ns && half < most)
+        most = half;
     return to_beat < most ? to_beat : most;
 }
 
