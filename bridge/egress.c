@@ -287,8 +287,12 @@ static bool drop_kept(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m)
 {
     if (r->taken == r->acked)
         return false;
-    while (r->taken != r->acked)
-        finish(b, m, &entry(b, r, r->acked++)->task, GMK_DROP_CLOSED);
+    for (; r->taken != r->acked; r->acked++) {
+        gmk_task_t *t = &entry(b, r, r->acked)->task;
+        if (is_det(t) && (int64_t)(r->acked - r->sent) >= 0)
+            gmk_fence_sent(b, false);
+        finish(b, m, t, GMK_DROP_CLOSED);
+    }
     r->sent = r->acked;
     gmk_outlet_finished(b->f, m);
     return true;

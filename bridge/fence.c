@@ -333,7 +333,8 @@ static bool preparing(const gmk_fence_t *f)
     return f->phase >= GMK_FENCE_SEND && f->phase <= GMK_FENCE_ORDER;
 }
 
-static void give_up(gmk_bridge_t *b, enum gmk_fence_phase phase)
+/* What waits is dropped by whoever begins the next tick alone, if the run has ended. */
+static void leave(gmk_bridge_t *b, enum gmk_fence_phase phase, bool held)
 {
     gmk_fence_t *f = &b->fence;
     if (f->holding)
@@ -341,7 +342,8 @@ static void give_up(gmk_bridge_t *b, enum gmk_fence_phase phase)
     f->holding = false;
     f->phase = phase;
     gmk_det_abandon(b->f);
-    gmk_det_release(b->k);
+    if (held)
+        gmk_det_release(b->k);
     gmk_det_part(b->f);
 }
 
@@ -350,7 +352,7 @@ static bool end(gmk_bridge_t *b)
 {
     if (!preparing(&b->fence) && !gmk_det_hold(b->k))
         return false;
-    give_up(b, GMK_FENCE_ENDED);
+    leave(b, GMK_FENCE_ENDED, true);
     return true;
 }
 
@@ -372,7 +374,7 @@ static bool has_work(const gmk_core_t *k)
     return w.work != 0 || w.tick > w.done;
 }
 
-/* A tick that is running is finished, and what it emits is dropped; else the bridge has the right to begin one. */
+/* A tick that is running is finished, and what it emits is dropped. */
 void gmk_fence_part(gmk_bridge_t *b)
 {
     gmk_fence_t *f = &b->fence;
@@ -385,16 +387,9 @@ void gmk_fence_part(gmk_bridge_t *b)
         return;
     }
     bool running = !held && !gmk_det_hold(b->k);
-    if (held || running || has_work(b->k))
+    if (held || running || f->arrived != 0 || f->open.seen || has_work(b->k))
         gmk_det_end(b->k, GMK_ERR_KERNEL_RESET, "the bridge to its peer went down");
-    if (gmk_det_over(b->k) < 0 && !running) {
-        give_up(b, GMK_FENCE_OFF);
-        return;
-    }
-    f->phase = GMK_FENCE_OFF;
-    if (!running)
-        gmk_det_release(b->k);
-    gmk_det_part(b->f);
+    leave(b, GMK_FENCE_OFF, !running);
 }
 
 void gmk_fence_join(gmk_bridge_t *b)

@@ -362,7 +362,7 @@ void gmk_det_drop_list(gmk_front_t *f, gmk_det_item_t *i)
 }
 
 /* Everything that waits for a tick. */
-void gmk_det_drop_waiting(gmk_front_t *f)
+static void drop_waiting(gmk_front_t *f)
 {
     struct gmk_det *d = f->core->det;
     gmk_hal_lock_acquire(&d->lock);
@@ -714,7 +714,7 @@ void gmk_det_next_tick(gmk_front_t *f)
             continue;
         }
         if (GMK_UNLIKELY(gmk_load32(&d->dead, GMK_ACQ, GMK_KERNEL) != 0))
-            gmk_det_drop_waiting(f);
+            drop_waiting(f);
         if (d->done_tick == gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL) && wants_tick(k)) {
             uint64_t next = gmk_det_next_with_work(d);
             gmk_det_new_tick(f, next - d->done_tick);
@@ -832,7 +832,7 @@ void gmk_det_drop_all(gmk_front_t *f)
             gmk_drop(f, &d->items[i]->task, GMK_DROP_HALTED);
             gmk_det_item_free(f, d->items[i]);
         }
-    gmk_det_drop_waiting(f);
+    drop_waiting(f);
     gmk_heap_free(&f->core->heap, NULL, d->items);
     gmk_hal_lock_destroy(&d->lock);
 }

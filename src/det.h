@@ -129,7 +129,7 @@ void gmk_det_end(gmk_core_t *k, int code, const char *why);
 int gmk_det_out_of_memory(gmk_core_t *k); /* ends it for lack of memory; returns ALLOC_FAIL */
 /* OK, or the error with which the run has ended. */
 int gmk_det_over(const gmk_core_t *k);
-/* Held or between begin and start: drops all that waits for a tick. */
+/* The run has ended: drops what was on its way to or from the peer, and what a tick was being made of. */
 void gmk_det_abandon(gmk_front_t *f);
 
 #endif

@@ -92,7 +92,6 @@ bool gmk_det_run_tick(gmk_front_t *f);
 void gmk_det_next_tick(gmk_front_t *f);
 
 void gmk_det_drop_list(gmk_front_t *f, gmk_det_item_t *i);
-void gmk_det_drop_waiting(gmk_front_t *f);
 /* Tells the bridge to look. */
 void gmk_det_poke(gmk_core_t *k);
 

@@ -363,5 +363,4 @@ void gmk_det_abandon(gmk_front_t *f)
     drop(f, &d->far);
     drop(f, &d->failures);
     d->told = NULL;
-    gmk_det_drop_waiting(f);
 }
