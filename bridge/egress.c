@@ -374,6 +374,20 @@ bool gmk_egress_rest(gmk_bridge_t *b)
     return b->out.filled == 0;
 }
 
+/* Nothing that was emitted on its channel is left, not where its distributor has not been yet, either. */
+static bool is_done(gmk_mailbox_t *m)
+{
+    uint64_t emitted = gmk_w_ticket(gmk_load64(&m->chan->in.word, GMK_ACQ, GMK_KERNEL));
+    if (gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) != 0)
+        emitted = gmk_w_ticket(gmk_load64(&m->in->word, GMK_ACQ, GMK_KERNEL));
+    if (m->own_ring != NULL) {
+        if ((int64_t)(gmk_load64(&m->chan->passed, GMK_ACQ, GMK_KERNEL) - emitted) < 0)
+            return false;
+        emitted = gmk_w_ticket(gmk_load64(&m->in->word, GMK_ACQ, GMK_KERNEL));
+    }
+    return gmk_load64(&m->done, GMK_ACQ, GMK_KERNEL) == emitted;
+}
+
 bool gmk_egress_empty(gmk_bridge_t *b)
 {
     for (uint32_t i = 0; i < b->n_out; i++) {
@@ -381,8 +395,7 @@ bool gmk_egress_empty(gmk_bridge_t *b)
         gmk_mailbox_t *m = r->sub != 0 ? outlet(b, r) : NULL;
         if (r->taken != r->acked)
             return false;
-        if (m != NULL && gmk_load64(&m->done, GMK_ACQ, GMK_KERNEL) !=
-                             gmk_w_ticket(gmk_load64(&m->in->word, GMK_ACQ, GMK_KERNEL)))
+        if (m != NULL && !is_done(m))
             return false;
     }
     return true;

@@ -22,9 +22,10 @@ static void choose_lanes(void)
 void duo_choose(void)
 {
     memset(&duo, 0, sizeof duo);
+    scn_letters = (scn_letters_t){0};
     choose_lanes();
     for (uint32_t side = 0; side < 2; side++) {
-        duo_end_t *e = &duo.end[side];
+        duo_end_t *e = duo.at[side] = &duo.end[side];
         e->kernel = side + 1;
         e->workers = scn_workers();
         e->cfg = (gmk_bridge_cfg_t){.batch = (uint32_t)ONE_OF(1, 4, 64),
@@ -34,7 +35,7 @@ void duo_choose(void)
                                     .nap_ns = ONE_OF(100000, 1000000000),
                                     .window = DUO_WINDOW,
                                     .wake = duo_wake,
-                                    .wake_arg = &duo.end[1 - side]};
+                                    .wake_arg = &duo.at[1 - side]};
     }
     duo.region_cfg =
         (gmk_region_cfg_t){.ring_slots = 64, .control_slots = 16, .pool_bytes = (uint64_t)64 << 10};
@@ -44,7 +45,9 @@ void duo_choose(void)
 
 void duo_wake(void *arg)
 {
-    duo_end_t *peer = arg;
+    duo_end_t *peer = *(duo_end_t **)arg;
+    if (peer->gone)
+        return;
     uint32_t was = sim_kernel(peer->kernel);
     gmk_bridge_wake(peer->b);
     (void)sim_kernel(was);
@@ -57,9 +60,19 @@ static void open_defaults(duo_end_t *e)
     (void)scn_open(e->c, (gmk_chan_cfg_t){.name = "host.tx"});
 }
 
+/* Of all kernels together. */
+static void hear_letters(duo_end_t *e)
+{
+    gmk_chan_t ch = {0};
+    sim_check(gmk_chan_find(e->c, "sys.dropped", &ch) == GMK_OK);
+    (void)scn_sub(e->c, ch, (gmk_sub_cfg_t){.handler = SCN_LETTER});
+    sim_check(gmk_chan_find(e->c, "sys.error", &ch) == GMK_OK);
+    (void)scn_sub(e->c, ch, (gmk_sub_cfg_t){.handler = SCN_LETTER});
+}
+
 void duo_boot_one(uint32_t side, const gmk_handler_reg_t *handlers, uint32_t n)
 {
-    duo_end_t *e = &duo.end[side];
+    duo_end_t *e = duo.at[side];
     uint32_t none = sim_kernel(e->kernel);
     gmk_boot_cfg_t cfg = scn_cfg(e->workers);
     cfg.name = side == DUO_CPU ? "cpu.0" : "gpu.0";
@@ -68,9 +81,10 @@ void duo_boot_one(uint32_t side, const gmk_handler_reg_t *handlers, uint32_t n)
     scn_boot(&e->s, cfg, handlers, n);
     e->c = scn_attach(&e->s, &e->port);
     open_defaults(e);
-    scn_hear(&e->s, e->c);
+    hear_letters(e);
     if (duo.warm != 0)
         scn_warm_up(&e->s, e->c, 1, 4, duo.warm);
+    scn_mark(&e->s);
     sim_check(gmk_bridge_create(&e->s.k, &e->cfg, &e->b) == GMK_OK);
     (void)sim_kernel(none);
 }
@@ -102,7 +116,7 @@ duo_line_t *duo_add(const char *name, gmk_chan_cfg_t cfg, uint32_t emits, uint32
 
 void duo_open_line(duo_line_t *l, uint32_t side)
 {
-    duo_end_t *e = &duo.end[side];
+    duo_end_t *e = duo.at[side];
     gmk_chan_cfg_t cfg = l->cfg;
     cfg.slots = cfg.slots != 0 ? cfg.slots : 1 + sim_rand(12);
     l->ch[side] = scn_open(e->c, cfg);
@@ -130,15 +144,20 @@ void duo_region(void)
 
 void duo_up(void)
 {
-    uint32_t first = sim_rand(2);
     duo_region();
+    duo_join();
+}
+
+void duo_join(void)
+{
+    uint32_t first = sim_rand(2);
     for (uint32_t i = 0; i < 2; i++) {
         uint32_t side = first ^ i;
-        int rc = gmk_bridge_up(duo.end[side].b, duo.region, gmk_region_bytes(&duo.region_cfg), side);
+        int rc = gmk_bridge_up(duo.at[side]->b, duo.region, gmk_region_bytes(&duo.region_cfg), side);
         sim_check(rc == GMK_OK, "up %d", rc);
     }
     for (uint32_t side = 0; side < 2; side++) {
-        int rc = gmk_bridge_wait_ready(duo.end[side].b, GMK_HAL_FOREVER);
+        int rc = gmk_bridge_wait_ready(duo.at[side]->b, GMK_HAL_FOREVER);
         sim_check(rc == GMK_OK, "side %u: ready %d", side, rc);
     }
 }
@@ -147,7 +166,7 @@ void duo_down(bool keep)
 {
     uint32_t first = sim_rand(2);
     for (uint32_t i = 0; i < 2; i++)
-        sim_check(gmk_bridge_down(duo.end[first ^ i].b, keep) == GMK_OK);
+        sim_check(gmk_bridge_down(duo.at[first ^ i]->b, keep) == GMK_OK);
     gmk_hal_page_free(duo.region, gmk_region_bytes(&duo.region_cfg));
     duo.region = NULL;
 }
@@ -155,19 +174,19 @@ void duo_down(bool keep)
 gmk_bridge_stats_t duo_stats(uint32_t side)
 {
     gmk_bridge_stats_t st;
-    sim_check(gmk_bridge_stats(duo.end[side].b, &st) == GMK_OK);
+    sim_check(gmk_bridge_stats(duo.at[side]->b, &st) == GMK_OK);
     return st;
 }
 
 void duo_flush(void)
 {
     for (uint32_t side = 0; side < 2; side++) {
-        int rc = gmk_bridge_flush(duo.end[side].b, GMK_HAL_FOREVER);
+        int rc = gmk_bridge_flush(duo.at[side]->b, GMK_HAL_FOREVER);
         sim_check(rc == GMK_OK, "side %u: flush %d", side, rc);
     }
     sim_options()->early_timeout = 0; /* a drain does not wait for ever */
     for (uint32_t side = 0; side < 2; side++)
-        scn_drain(&duo.end[side].s);
+        scn_drain(&duo.at[side]->s);
 }
 
 /* ---- numbers ------------------------------------------------------------------------------- */
@@ -212,8 +231,8 @@ static void send(void *arg)
 {
     duo_sender_t *s = arg;
     gmk_port_t port;
-    (void)sim_kernel(duo.end[s->side].kernel);
-    gmk_ctx_t *c = scn_attach(&duo.end[s->side].s, &port);
+    (void)sim_kernel(duo.at[s->side]->kernel);
+    gmk_ctx_t *c = scn_attach(&duo.at[s->side]->s, &port);
     for (uint32_t i = 0; i < s->n; i++)
         for (uint32_t line = 0; line < duo.n_lines; line++) {
             duo_line_t *l = &duo.line[line];
@@ -267,17 +286,32 @@ void duo_sums(void)
     }
 }
 
-void duo_end_one(uint32_t side)
+/* The peer may have closed it. */
+static void duo_close(gmk_ctx_t *c, gmk_chan_t ch)
 {
-    duo_end_t *e = &duo.end[side];
+    int rc = gmk_chan_close(c, ch);
+    sim_check(rc == GMK_OK || rc == GMK_CHAN_CLOSED, "close %d", rc);
+    rc = gmk_wait_closed(c, ch, GMK_HAL_FOREVER);
+    sim_check(rc == GMK_OK, "wait_closed %d", rc);
+}
+
+void duo_end_kernel(duo_end_t *e, const gmk_chan_t *ch)
+{
     uint32_t none = sim_kernel(e->kernel);
     gmk_bridge_destroy(e->b);
     for (uint32_t i = 0; i < duo.n_lines; i++)
-        if (duo.line[i].ch[side].id != 0)
-            scn_close(e->c, duo.line[i].ch[side]);
+        duo_close(e->c, ch[i]);
     gmk_detach(&e->port);
     scn_end(&e->s);
     (void)sim_kernel(none);
+}
+
+void duo_end_one(uint32_t side)
+{
+    gmk_chan_t ch[DUO_LINES];
+    for (uint32_t i = 0; i < duo.n_lines; i++)
+        ch[i] = duo.line[i].ch[side];
+    duo_end_kernel(duo.at[side], ch);
 }
 
 void duo_end(void)

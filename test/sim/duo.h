@@ -39,6 +39,7 @@ typedef struct duo_line {
 typedef struct duo_end {
     scn_t s;
     uint32_t kernel, workers;
+    bool gone; /* killed */
     gmk_bridge_t *b;
     gmk_bridge_cfg_t cfg;
     gmk_port_t port;
@@ -46,7 +47,7 @@ typedef struct duo_end {
 } duo_end_t;
 
 typedef struct duo {
-    duo_end_t end[2];
+    duo_end_t end[3], *at[2]; /* by side; the third is for a successor of the GPU */
     void *region;
     gmk_region_cfg_t region_cfg;
     duo_line_t line[DUO_LINES];
@@ -58,7 +59,7 @@ typedef struct duo {
 extern duo_t duo;
 
 /* Which side the handler runs on. */
-static inline uint32_t duo_side(const gmk_ctx_t *c) { return c->kernel == &duo.end[DUO_GPU].s.k; }
+static inline uint32_t duo_side(const gmk_ctx_t *c) { return c->kernel != &duo.at[DUO_CPU]->s.k; }
 
 /* Starts from nothing and chooses the sizes: lanes, bridge, region.  What it chose may be changed. */
 void duo_choose(void);
@@ -76,12 +77,14 @@ duo_line_t *duo_add(const char *name, gmk_chan_cfg_t cfg, uint32_t emits, uint32
 void duo_open_line(duo_line_t *l, uint32_t side);
 void duo_open(void);
 
-/* The peer's pump is woken: the wake function of an end, arg is the other end. */
+/* The peer's pump is woken: the wake function of an end; arg is the place in `at` of the other. */
 void duo_wake(void *arg);
 
 /* A new region of the next epoch, both ends on it, ready. */
 void duo_region(void);
 void duo_up(void);
+/* Both ends on the region that there is. */
+void duo_join(void);
 void duo_down(bool keep);
 
 /* The handler of a line: notes one message. */
@@ -109,6 +112,7 @@ gmk_bridge_stats_t duo_stats(uint32_t side);
 void duo_sums(void);
 
 /* Takes both down, ends the bridges and checks and halts both kernels. */
+void duo_end_kernel(duo_end_t *e, const gmk_chan_t *ch);
 void duo_end_one(uint32_t side);
 void duo_end(void);
 

@@ -119,6 +119,8 @@
     X(bridge_disagree, NULL, "two declarations of one channel disagree, and both sides say so")              \
     X(bridge_sleep, NULL, "pumps sleep and are woken for every message and credit, or nap")                  \
     X(bridge_device, NULL, "a device boots, serves and is stopped, or killed")                               \
+    X(bridge_reset, NULL, "a peer is taken down, killed, or stopped and comes back too late")                \
+    X(bridge_wild, NULL, "a peer that writes what it likes ruins its bridge at most")                        \
     X(deterministic_dual, NULL, "two kernels: one order of ticks, one hash")                                 \
     X(deterministic_gone, NULL, "the bridge goes down in the middle of a deterministic run")                 \
     X(mixed, NULL, "a bit of everything at once")

@@ -55,7 +55,7 @@ static int full_note(gmk_ctx_t *c)
 
 static void full_shut(uint32_t side)
 {
-    duo_end_t *e = &duo.end[side];
+    duo_end_t *e = duo.at[side];
     full.gate[side] = scn_open(e->c, (gmk_chan_cfg_t){.name = side == DUO_CPU ? "t.gate0" : "t.gate1",
                                                       .slots = 1,
                                                       .reserve_pct = UINT32_MAX});
@@ -72,7 +72,7 @@ static int full_passed(gmk_ctx_t *c)
 static void full_open(uint32_t side)
 {
     (void)gmk_xchg32(&duo.gate[side], 0, GMK_ACQ_REL, GMK_KERNEL);
-    (void)scn_sub(duo.end[side].c, full.gate[side], (gmk_sub_cfg_t){.handler = 5});
+    (void)scn_sub(duo.at[side]->c, full.gate[side], (gmk_sub_cfg_t){.handler = 5});
 }
 
 /* One that is asked answers across the bridge, and waits while that channel is full. */
@@ -103,8 +103,8 @@ static void full_ask(void *arg)
 {
     gmk_port_t port;
     (void)arg;
-    (void)sim_kernel(duo.end[DUO_CPU].kernel);
-    gmk_ctx_t *c = scn_attach(&duo.end[DUO_CPU].s, &port);
+    (void)sim_kernel(duo.at[DUO_CPU]->kernel);
+    gmk_ctx_t *c = scn_attach(&duo.at[DUO_CPU]->s, &port);
     for (uint32_t i = 0; i < FULL_MESSAGES; i++) {
         gmk_task_t t = {.meta0 = i};
         sim_check(duo_emit(c, duo.line[2].ch[DUO_CPU], &t));
@@ -165,7 +165,7 @@ void scn_bridge_full(void *arg)
     duo_sums();
     for (uint32_t side = 0; side < 2; side++)
         if (shut[side])
-            scn_close(duo.end[side].c, full.gate[side]);
+            scn_close(duo.at[side]->c, full.gate[side]);
     duo_end();
 }
 
@@ -188,7 +188,7 @@ void scn_bridge_lossy(void *arg)
     duo_open();
     duo_up();
     duo_sender_t s[2];
-    bool shut = duo.end[DUO_GPU].workers > 1 && sim_rand(2) == 0;
+    bool shut = duo.at[DUO_GPU]->workers > 1 && sim_rand(2) == 0;
     scn_set(&duo.gate[DUO_GPU], shut);
     duo_send(s, 1, n);
     duo_sent(s, 1);
@@ -244,8 +244,8 @@ static void carried_send(void *arg)
     static const uint32_t sizes[] = {0, 1, 63, 64, 65, 1000, 1024, 1025, 4096, 5000, 20000, 65536, 65537, 70000};
     duo_sender_t *s = arg;
     gmk_port_t port;
-    (void)sim_kernel(duo.end[s->side].kernel);
-    gmk_ctx_t *c = scn_attach(&duo.end[s->side].s, &port);
+    (void)sim_kernel(duo.at[s->side]->kernel);
+    gmk_ctx_t *c = scn_attach(&duo.at[s->side]->s, &port);
     gmk_chan_t ch = duo.line[s->side].ch[s->side];
     for (uint32_t i = 0; i < s->n; i++) {
         uint32_t len = sizes[sim_rand(SCN_LEN(sizes))], twice = 1 + (sim_rand(4) == 0);
@@ -304,7 +304,7 @@ void scn_bridge_payload(void *arg)
     duo_open();
     duo_up();
     if (hoards)
-        sim_check(sim_thread_create(&hoard, "hoard", 1, carried_hoard, &duo.end[sim_rand(2)]) == 0);
+        sim_check(sim_thread_create(&hoard, "hoard", 1, carried_hoard, duo.at[sim_rand(2)]) == 0);
     for (uint32_t i = 0; i < 2; i++) {
         s[i] = (duo_sender_t){.side = i, .n = 4 + sim_rand(8)};
         sim_check(sim_thread_create(&t[i], "send", 1, carried_send, &s[i]) == 0);

@@ -60,8 +60,8 @@ static void wire(void *arg)
 {
     uint32_t side = *(uint32_t *)arg;
     gmk_port_t port;
-    (void)sim_kernel(duo.end[side].kernel);
-    gmk_ctx_t *c = scn_attach(&duo.end[side].s, &port);
+    (void)sim_kernel(duo.at[side]->kernel);
+    gmk_ctx_t *c = scn_attach(&duo.at[side]->s, &port);
     for (uint32_t step = 0; step < WIRE_STEPS; step++) {
         uint32_t i = sim_rand(WIRES), what = sim_rand(8);
         gmk_chan_cfg_t cfg = wire_cfg(i);
@@ -87,7 +87,7 @@ static void wire(void *arg)
 static void wire_close_all(void)
 {
     for (uint32_t i = 0; i < 2 * WIRES; i++) {
-        gmk_ctx_t *c = duo.end[i % 2].c;
+        gmk_ctx_t *c = duo.at[i % 2]->c;
         gmk_chan_t ch;
         while (gmk_chan_find(c, wire_name[i / 2], &ch) == GMK_OK) {
             int rc = gmk_chan_close(c, ch);
@@ -137,10 +137,10 @@ void scn_bridge_disagree(void *arg)
     duo_region();
     for (uint32_t i = 0; i < 2; i++) {
         uint32_t side = first ^ i;
-        sim_check(gmk_bridge_up(duo.end[side].b, duo.region, gmk_region_bytes(&duo.region_cfg), side) == GMK_OK);
+        sim_check(gmk_bridge_up(duo.at[side]->b, duo.region, gmk_region_bytes(&duo.region_cfg), side) == GMK_OK);
     }
     for (uint32_t side = 0; side < 2; side++) {
-        int rc = gmk_bridge_wait_ready(duo.end[side].b, GMK_HAL_FOREVER);
+        int rc = gmk_bridge_wait_ready(duo.at[side]->b, GMK_HAL_FOREVER);
         gmk_bridge_stats_t st = duo_stats(side);
         sim_check(rc == codes[what], "side %u: %d in place of %d, %s", side, rc, codes[what], st.text);
         sim_check(strstr(st.text, "t.x") && strstr(st.text, "cpu.0") && strstr(st.text, "gpu.0"), "%s", st.text);
@@ -171,13 +171,13 @@ void scn_bridge_sleep(void *arg)
     (void)arg;
     duo_choose();
     for (uint32_t side = 0; side < 2; side++) {
-        gmk_bridge_cfg_t *cfg = &duo.end[side].cfg;
+        gmk_bridge_cfg_t *cfg = &duo.at[side]->cfg;
         bool woken = (deaf >> side & 1) == 0;
         cfg->beat_ns = 60 * SCN_S;
         cfg->flush_ns = sim_rand(2) == 0 ? 1 : 1000;
         cfg->nap_ns = woken ? SCN_S : 100000;
         if (!woken)
-            duo.end[1 - side].cfg.wake = NULL;
+            duo.at[1 - side]->cfg.wake = NULL;
     }
     DUO_BOOT(handlers);
     sim_options()->early_timeout = 0;
@@ -192,7 +192,7 @@ void scn_bridge_sleep(void *arg)
         for (uint32_t n = 1 + sim_rand(6); n > 0; n--) {
             gmk_task_t t = duo_message(side, side, 0, l->sent[side]);
             uint64_t began = sim_time();
-            sim_check(duo_emit(duo.end[side].c, l->ch[side], &t));
+            sim_check(duo_emit(duo.at[side]->c, l->ch[side], &t));
             sim_check(sim_time() - began < 50 * DUO_MS, "a credit took more than 50 ms: a pump sleeps on");
             l->sent[side]++;
         }
@@ -201,7 +201,7 @@ void scn_bridge_sleep(void *arg)
             sim_sleep(sim_rand(2) == 0 ? sim_rand(3000) : 3 * DUO_MS);
     }
     for (uint32_t side = 0; side < 2; side++)
-        sim_check(gmk_bridge_flush(duo.end[side].b, 50 * DUO_MS) == GMK_OK);
+        sim_check(gmk_bridge_flush(duo.at[side]->b, 50 * DUO_MS) == GMK_OK);
     duo_flush();
     duo_all_heard();
     duo_sums();
@@ -251,7 +251,7 @@ static gmk_module_t device_other = {.name = "other"};
 static void device_life(void *arg)
 {
     (void)arg;
-    (void)sim_kernel(duo.end[DUO_GPU].kernel);
+    (void)sim_kernel(duo.at[DUO_GPU]->kernel);
     device.code = gmk_device_run(&device.launch);
 }
 
@@ -259,7 +259,7 @@ static void device_life(void *arg)
 static void device_ask(uint32_t n)
 {
     gmk_chan_t ch = duo.line[0].ch[DUO_CPU];
-    gmk_ctx_t *c = duo.end[DUO_CPU].c;
+    gmk_ctx_t *c = duo.at[DUO_CPU]->c;
     for (uint32_t i = 0; i < n;) {
         int rc = gmk_chan_emit(c, ch, &(gmk_task_t){.meta0 = i});
         sim_check(rc == GMK_OK || rc == GMK_CHAN_FULL, "ask %d", rc);
@@ -297,8 +297,8 @@ void scn_bridge_device(void *arg)
     uint32_t how = sim_rand(3); /* 0: all is answered, then it is stopped; 1: stopped; 2: killed */
     (void)arg;
     duo_choose();
-    duo.end[DUO_CPU].cfg.wake = NULL;
-    duo.end[DUO_CPU].cfg.nap_ns = 100000;
+    duo.at[DUO_CPU]->cfg.wake = NULL;
+    duo.at[DUO_CPU]->cfg.nap_ns = 100000;
     duo_boot_one(DUO_CPU, handlers, SCN_LEN(handlers));
     sim_options()->max_steps = 4000000;
     sim_options()->early_timeout = 256;
@@ -309,7 +309,7 @@ void scn_bridge_device(void *arg)
     for (uint32_t i = 0; i < 2; i++)
         duo_open_line(&duo.line[i], DUO_CPU);
     device_start(&t);
-    gmk_bridge_t *b = duo.end[DUO_CPU].b;
+    gmk_bridge_t *b = duo.at[DUO_CPU]->b;
     sim_check(gmk_bridge_up(b, duo.region, gmk_region_bytes(&duo.region_cfg), DUO_CPU) == GMK_OK);
     int rc = gmk_bridge_wait_ready(b, GMK_HAL_FOREVER);
     sim_check(rc == GMK_OK, "ready %d", rc);
@@ -317,7 +317,7 @@ void scn_bridge_device(void *arg)
     while (how == 0 && *(volatile uint32_t *)&device.answered != DEVICE_MESSAGES)
         sim_sleep(500);
     if (how == 2) {
-        sim_kernel_kill(duo.end[DUO_GPU].kernel);
+        sim_kernel_kill(duo.at[DUO_GPU]->kernel);
     } else {
         sim_check(gmk_bridge_ask_stop(b) == GMK_OK);
         gmk_hal_thread_join(&t);
@@ -330,7 +330,7 @@ void scn_bridge_device(void *arg)
     sim_check(gmk_bridge_down(b, false) == GMK_OK);
     gmk_hal_page_free(duo.region, gmk_region_bytes(&duo.region_cfg));
     duo.region = NULL;
-    scn_drain(&duo.end[DUO_CPU].s);
+    scn_drain(&duo.at[DUO_CPU]->s);
     uint32_t reported = scn_letters.reset + scn_letters.bridge;
     sim_check(device.answered + reported <= device.asked && (how != 0 || reported == 0), "%u asked, %u + %u",
               device.asked, device.answered, reported);
