@@ -150,7 +150,7 @@ struct gmk_bridge {
 
     /* traces */
     uint32_t hop_base;               /* see gmk_hop */
-    bool tracing;                    /* some module is at ALL: looked at once a round */
+    bool tracing;                    /* some module is at ALL: looked at once a batch */
     struct gmk_trace_sender *sender; /* side 1, NULL until the peer wants something */
     struct gmk_trace_store *store;   /* side 0, NULL until somebody here does */
     gmk_observed_peer_t seen;

@@ -311,8 +311,10 @@ bool gmk_egress_round(gmk_bridge_t *b)
         if (!open)
             any |= drop_kept(b, r, m);
         any |= take(b, r, m);
-        if (open && r->sent != r->taken)
-            any |= send(b, r, m, route);
+        if (!open || r->sent == r->taken)
+            continue;
+        b->tracing = gmk_load32(&b->k->trace_mask, GMK_RLX, GMK_KERNEL) >= GMK_TRACE_ALL;
+        any |= send(b, r, m, route);
     }
     flush(b);
     return any || b->out.filled != 0;

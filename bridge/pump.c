@@ -65,7 +65,6 @@ bool gmk_pump_round(gmk_bridge_t *b)
     uint32_t state = gmk_bridge_state(b);
     bool work = false;
     b->now = gmk_hal_now_ns();
-    b->tracing = gmk_load32(&b->k->trace_mask, GMK_RLX, GMK_KERNEL) >= GMK_TRACE_ALL;
     if (state == GMK_BRIDGE_HELLO || state == GMK_BRIDGE_READY) {
         watch_peer(b);
         work |= gmk_wiring_take(b);

@@ -2,7 +2,7 @@
 /*
  * trace_store.c — what a kernel on side 0 keeps of its peer's traces and figures, for its exports.
  *
- * The store is made when it is first needed: this kernel traces at WARN or above, or somebody exports.  From
+ * The store is made when it is first needed: this kernel traces at WARN or above, a module listens, or somebody exports.  From
  * then on sys.trace is joined.  All records lie in one ring, in which the oldest give way, with the number of the peer's
  * ring and the generation (how often the bridge came up) packed into the lane.  The pump writes it; exports read
  * it as they read any ring.  The rest is small, and changes and is read with a lock.
@@ -112,9 +112,17 @@ void gmk_trace_store_up(gmk_bridge_t *b)
 
 /* ---- asking ------------------------------------------------------------------------------------ */
 
+/* Modules trace more than errors here, or one of them listens to sys.trace. */
+static bool wanted(const gmk_bridge_t *b)
+{
+    gmk_channel_t *c = gmk_chan_at(b->k, GMK_CHAN_SYS_TRACE);
+    return gmk_load32(&b->k->trace_mask, GMK_RLX, GMK_KERNEL) > GMK_TRACE_ERROR ||
+           gmk_w_hearers(gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL)) != 0;
+}
+
 void gmk_trace_store_beat(gmk_bridge_t *b)
 {
-    bool wants = gmk_load32(&b->k->trace_mask, GMK_RLX, GMK_KERNEL) > GMK_TRACE_ERROR;
+    bool wants = !GMK_HAL_CLOSED_IMAGE && b->v.side == 0 && wanted(b);
     if (GMK_HAL_CLOSED_IMAGE || b->v.side != 0 || (b->store == NULL && !wants) || !attach(b))
         return;
     gmk_trace_store_t *s = b->store;

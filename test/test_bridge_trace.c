@@ -8,6 +8,7 @@
 #include <ggmk/observe.h>
 
 #include "../bridge/trace_clock.h"
+#include "../bridge/trace_msg.h"
 #include "../src/core.h"
 #include "fxt_read.h"
 
@@ -434,6 +435,27 @@ static void test_nothing_unless_wanted(void **state)
     peers_end(&p);
 }
 
+/* A module that listens to sys.trace wants it, and gets what trace_msg.h says. */
+static void test_a_subscriber(void **state)
+{
+    peers_t p;
+    gmk_bridge_cfg_t cfg = {.beat_ns = KIT_MS};
+    (void)state;
+    peers_boot(&p, near_chans, 2, far_chans, 2, &cfg);
+    peers_ready(&p);
+    trace_at(&p, GPU, GMK_TRACE_ALL);
+    assert_int_equal(kit_hear(p.c[CPU], "sys.trace", B_OTHER), GMK_OK);
+    emit(&p, CPU, "t.to", N, 0);
+    KIT_WAIT(atomic_load(&noted[CPU][B_OTHER].n) > 3);
+    const noted_t *s = &noted[CPU][B_OTHER];
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(s->meta0[i], i + 1);
+        assert_in_range(s->len[i], sizeof(gmk_tell_head_t), GMK_TELL_BYTES);
+        assert_int_equal(s->len[i] % 8, 0);
+    }
+    peers_end(&p);
+}
+
 /* All that the rings of a kernel have lost, and what is in them. */
 static void rings_of(peers_t *p, uint32_t side, uint64_t *there, uint64_t *lost)
 {
@@ -590,6 +612,7 @@ int main(void)
         cmocka_unit_test(test_ctf),
         cmocka_unit_test(test_prometheus),
         cmocka_unit_test(test_nothing_unless_wanted),
+        cmocka_unit_test(test_a_subscriber),
         cmocka_unit_test(test_lost_ones_are_counted),
         cmocka_unit_test(test_a_peer_whose_workers_hang),
         cmocka_unit_test(test_epochs),
