@@ -31,10 +31,26 @@ static void look_share(gmk_crew_t *c, uint32_t lane, uint32_t lanes)
     gmk_fence(GMK_ACQ, GMK_SYSTEM); /* each lane its own: the meeting then hands on what the commits carry */
 }
 
+/* All but the commit words, which are their producer's. */
+static void fetch_share(gmk_crew_t *c, uint32_t lane, uint32_t lanes)
+{
+    for (uint32_t i = lane; i < 4 * c->n; i += lanes) {
+        const gmk_region_slot_t *from = gmk_link_slot(c->link, i / 4);
+        gmk_region_slot_t *to = &c->slots[i / 4];
+        uint32_t part = i % 4;
+        if (part < 3)
+            ((gmk_wide_t *)(void *)to->body)[part] = ((const gmk_wide_t *)(const void *)from->body)[part];
+        else
+            to->stamp = from->stamp;
+    }
+}
+
 static void do_job(gmk_crew_t *c)
 {
     if (c->job == GMK_CREW_COPY)
         copy_share(c, gmk_hal_lane(), gmk_hal_lanes());
+    else if (c->job == GMK_CREW_FETCH)
+        fetch_share(c, gmk_hal_lane(), gmk_hal_lanes());
     else
         look_share(c, gmk_hal_lane(), gmk_hal_lanes());
 }
@@ -76,16 +92,6 @@ void gmk_crew_copy(gmk_crew_t *c, void *to, const void *from, uint64_t bytes)
     post(c, GMK_CREW_COPY);
 }
 
-/* A copy of slots may wrap around the end of the ring: in two pieces. */
-static void fetch(gmk_crew_t *c, const gmk_link_in_t *l, uint32_t n)
-{
-    uint32_t at = (uint32_t)(l->next & l->mask), first = l->mask + 1 - at;
-    first = first < n ? first : n;
-    gmk_crew_copy(c, c->slots, &l->slots[at], first * sizeof(gmk_region_slot_t));
-    if (first < n)
-        gmk_crew_copy(c, c->slots + first, l->slots, (n - first) * sizeof(gmk_region_slot_t));
-}
-
 uint32_t gmk_crew_ready(gmk_crew_t *c, gmk_link_in_t *l, const gmk_region_slot_t **slots)
 {
     uint32_t n = 0;
@@ -104,6 +110,7 @@ uint32_t gmk_crew_ready(gmk_crew_t *c, gmk_link_in_t *l, const gmk_region_slot_t
     while (n < GMK_CREW_SLOTS && c->ready[n] != 0)
         n++;
     l->broken |= n < GMK_CREW_SLOTS && gmk_link_look(l, n) == GMK_LINK_BROKEN;
-    fetch(c, l, n);
+    c->n = n;
+    post(c, GMK_CREW_FETCH);
     return n;
 }

@@ -15,7 +15,7 @@
 
 #define GMK_CREW_SLOTS 64u /* looked at, or copied, in one job */
 
-enum gmk_crew_job { GMK_CREW_DISMISS, GMK_CREW_COPY, GMK_CREW_LOOK };
+enum gmk_crew_job { GMK_CREW_DISMISS, GMK_CREW_COPY, GMK_CREW_LOOK, GMK_CREW_FETCH };
 
 /* Lies where gmk_hal_scratch puts it. */
 typedef struct gmk_crew {
