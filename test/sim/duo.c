@@ -37,8 +37,8 @@ void duo_choose(void)
                                     .wake = duo_wake,
                                     .wake_arg = &duo.at[1 - side]};
     }
-    duo.region_cfg =
-        (gmk_region_cfg_t){.ring_slots = 64, .control_slots = 16, .pool_bytes = (uint64_t)64 << 10};
+    duo.region_cfg = (gmk_region_cfg_t){
+        .ring_slots = 64, .control_slots = 16, .pool_bytes = (uint64_t)64 << 10};
 }
 
 /* ---- kernels ------------------------------------------------------------------------------- */
@@ -200,15 +200,17 @@ gmk_task_t duo_message(uint32_t line, uint32_t side, uint32_t sender, uint32_t i
 int duo_note(gmk_ctx_t *c)
 {
     const gmk_task_t *t = c->task;
-    uint32_t side = duo_side(c), number = t->type - 1, who = (uint32_t)(t->meta0 >> 32), i = (uint32_t)t->meta0;
+    uint32_t side = duo_side(c), number = t->type - 1, who = (uint32_t)(t->meta0 >> 32),
+             i = (uint32_t)t->meta0;
     scn_await(&duo.gate[side], 0);
     sim_check(t->meta1 == ~t->meta0, "a message is torn: %llx", (unsigned long long)t->meta0);
-    sim_check(number < duo.n_lines && who >> 8 == number && (who & 15) < DUO_SENDERS, "line %u: %x", number, who);
+    sim_check(number < duo.n_lines && who >> 8 == number && (who & 15) < DUO_SENDERS, "line %u: %x", number,
+              who);
     duo_line_t *l = &duo.line[number];
     uint32_t from = who >> 4 & 15, *next = &l->next[side][from][who & 15];
     sim_check(l->hears[side] && l->emits[from]);
-    sim_check(i == *next || (l->lossy_order && i > *next), "%s on side %u: message %u of side %u in place of %u",
-              l->name, side, i, from, *next);
+    sim_check(i == *next || (l->lossy_order && i > *next),
+              "%s on side %u: message %u of side %u in place of %u", l->name, side, i, from, *next);
     *next = i + 1;
     l->heard[side]++;
     return GMK_OK;

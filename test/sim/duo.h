@@ -52,8 +52,8 @@ typedef struct duo {
     gmk_region_cfg_t region_cfg;
     duo_line_t line[DUO_LINES];
     uint32_t n_lines;
-    gmk_a32_t gate[2];     /* handlers of this side wait while it is 1 */
-    uint32_t warm;         /* parallel subscriptions that there will be at a time, of at most four slots */
+    gmk_a32_t gate[2]; /* handlers of this side wait while it is 1 */
+    uint32_t warm;     /* parallel subscriptions that there will be at a time, of at most four slots */
 } duo_t;
 
 extern duo_t duo;

@@ -15,7 +15,8 @@ static const gmk_handler_reg_t notes[] = {{.type = 1, .fn = duo_note},
 void scn_bridge_order(void *arg)
 {
     duo_sender_t s[2 * DUO_SENDERS];
-    uint32_t senders = 1 + sim_rand(DUO_SENDERS), n = 3 + sim_rand(8), from = 1 + sim_rand(3);
+    uint32_t senders = 1 + sim_rand(DUO_SENDERS), from = 1 + sim_rand(3);
+    uint32_t n = sim_rand(8) != 0 ? 3 + sim_rand(8) : 80 / senders; /* more than the ring holds */
     (void)arg;
     duo_choose();
     DUO_BOOT(notes);
@@ -23,8 +24,8 @@ void scn_bridge_order(void *arg)
     (void)duo_add("t.back", (gmk_chan_cfg_t){.mode = GMK_P2P}, DUO_FROM_GPU, DUO_FROM_CPU);
     /* Where both emit there is room for all: what comes in would wait for what is to go out. */
     if (sim_rand(2) == 0)
-        (void)duo_add("t.all", (gmk_chan_cfg_t){.mode = GMK_FANOUT, .slots = from == DUO_BOTH ? 64 : 0}, from,
-                      1 + sim_rand(3));
+        (void)duo_add("t.all", (gmk_chan_cfg_t){.mode = GMK_FANOUT, .slots = from == DUO_BOTH ? 256 : 0},
+                      from, 1 + sim_rand(3));
     duo_open();
     duo_up();
     duo_send(s, senders, n);
@@ -121,12 +122,9 @@ static void full_until(const uint32_t *what, uint32_t n)
 /* Nobody hears on one side: its line fills, and holds its sender; the other lines go on all the same. */
 void scn_bridge_full(void *arg)
 {
-    static const gmk_handler_reg_t handlers[] = {{.type = 1, .fn = full_note},
-                                                 {.type = 2, .fn = full_note},
-                                                 {.type = 3, .fn = full_answer},
-                                                 {.type = 4, .fn = full_hear},
-                                                 {.type = 5, .fn = full_passed},
-                                                 SCN_LETTER_HANDLER};
+    static const gmk_handler_reg_t handlers[] = {{.type = 1, .fn = full_note},   {.type = 2, .fn = full_note},
+                                                 {.type = 3, .fn = full_answer}, {.type = 4, .fn = full_hear},
+                                                 {.type = 5, .fn = full_passed}, SCN_LETTER_HANDLER};
     duo_sender_t s[2];
     gmk_hal_thread_t asker;
     uint32_t closed = sim_rand(3), slots = 1 + sim_rand(4);
@@ -241,7 +239,8 @@ static void *carried_alloc(gmk_ctx_t *c, uint32_t len)
 /* Emits payloads of all sizes, and sometimes none; the same one twice. */
 static void carried_send(void *arg)
 {
-    static const uint32_t sizes[] = {0, 1, 63, 64, 65, 1000, 1024, 1025, 4096, 5000, 20000, 65536, 65537, 70000};
+    static const uint32_t sizes[] = {0,    1,    63,   64,    65,    1000,  1024,
+                                     1025, 4096, 5000, 20000, 65536, 65537, 70000};
     duo_sender_t *s = arg;
     gmk_port_t port;
     (void)sim_kernel(duo.at[s->side]->kernel);
@@ -249,7 +248,8 @@ static void carried_send(void *arg)
     gmk_chan_t ch = duo.line[s->side].ch[s->side];
     for (uint32_t i = 0; i < s->n; i++) {
         uint32_t len = sizes[sim_rand(SCN_LEN(sizes))], twice = 1 + (sim_rand(4) == 0);
-        gmk_task_t t = {.meta0 = i, .flags = (uint16_t)(sim_rand(4) | (sim_rand(4) == 0 ? GMK_TASK_IDEMPOTENT : 0))};
+        gmk_task_t t = {.meta0 = i,
+                        .flags = (uint16_t)(sim_rand(4) | (sim_rand(4) == 0 ? GMK_TASK_IDEMPOTENT : 0))};
         if (sim_rand(4) != 0) {
             void *p = carried_alloc(c, len);
             fill(p, len, i);
@@ -289,9 +289,8 @@ static void carried_hoard(void *arg)
 
 void scn_bridge_payload(void *arg)
 {
-    static const gmk_handler_reg_t handlers[] = {{.type = 1, .fn = carried_hear},
-                                                 {.type = 2, .fn = carried_hear},
-                                                 SCN_LETTER_HANDLER};
+    static const gmk_handler_reg_t handlers[] = {
+        {.type = 1, .fn = carried_hear}, {.type = 2, .fn = carried_hear}, SCN_LETTER_HANDLER};
     gmk_hal_thread_t hoard, t[2];
     duo_sender_t s[2];
     bool hoards = sim_rand(2) == 0;

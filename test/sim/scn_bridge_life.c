@@ -28,7 +28,8 @@ static const gmk_handler_reg_t wire_handlers[] = {{.type = 1, .fn = wire_hear},
 /* A fan-out channel that both sides emit on has room for all. */
 static gmk_chan_cfg_t wire_cfg(uint32_t i)
 {
-    return (gmk_chan_cfg_t){.name = wire_name[i], .mode = i == 2 ? GMK_FANOUT : GMK_P2P, .slots = i == 2 ? 256 : 4};
+    return (gmk_chan_cfg_t){
+        .name = wire_name[i], .mode = i == 2 ? GMK_FANOUT : GMK_P2P, .slots = i == 2 ? 256 : 4};
 }
 
 static void wire_emit(gmk_ctx_t *c, gmk_chan_t ch)
@@ -127,7 +128,8 @@ void scn_bridge_disagree(void *arg)
     (void)arg;
     duo_choose();
     DUO_BOOT(wire_handlers);
-    duo_line_t *l = duo_add("t.x", (gmk_chan_cfg_t){.msg_type = 7}, DUO_BOTH, what == 3 ? DUO_BOTH : 1u << first);
+    duo_line_t *l = duo_add("t.x", (gmk_chan_cfg_t){.msg_type = 7}, DUO_BOTH,
+                            what == 3 ? DUO_BOTH : 1u << first);
     duo_open_line(l, 0);
     l->cfg.msg_type += what == 0;
     l->cfg.mode = what == 1 ? GMK_FANOUT : l->cfg.mode;
@@ -137,13 +139,15 @@ void scn_bridge_disagree(void *arg)
     duo_region();
     for (uint32_t i = 0; i < 2; i++) {
         uint32_t side = first ^ i;
-        sim_check(gmk_bridge_up(duo.at[side]->b, duo.region, gmk_region_bytes(&duo.region_cfg), side) == GMK_OK);
+        sim_check(gmk_bridge_up(duo.at[side]->b, duo.region, gmk_region_bytes(&duo.region_cfg), side) ==
+                  GMK_OK);
     }
     for (uint32_t side = 0; side < 2; side++) {
         int rc = gmk_bridge_wait_ready(duo.at[side]->b, GMK_HAL_FOREVER);
         gmk_bridge_stats_t st = duo_stats(side);
         sim_check(rc == codes[what], "side %u: %d in place of %d, %s", side, rc, codes[what], st.text);
-        sim_check(strstr(st.text, "t.x") && strstr(st.text, "cpu.0") && strstr(st.text, "gpu.0"), "%s", st.text);
+        sim_check(strstr(st.text, "t.x") && strstr(st.text, "cpu.0") && strstr(st.text, "gpu.0"), "%s",
+                  st.text);
     }
     duo_end();
 }
@@ -164,9 +168,8 @@ static void sleep_until_heard(const uint32_t *heard, uint32_t n)
 /* Pumps sleep for as long as they may, and are woken for every message and every credit: or nap, where they cannot be. */
 void scn_bridge_sleep(void *arg)
 {
-    static const gmk_handler_reg_t handlers[] = {{.type = 1, .fn = duo_note},
-                                                 {.type = 2, .fn = duo_note},
-                                                 SCN_LETTER_HANDLER};
+    static const gmk_handler_reg_t handlers[] = {
+        {.type = 1, .fn = duo_note}, {.type = 2, .fn = duo_note}, SCN_LETTER_HANDLER};
     uint32_t deaf = sim_rand(4); /* bit: the pump of that side cannot be woken */
     (void)arg;
     duo_choose();
@@ -251,7 +254,6 @@ static gmk_module_t device_other = {.name = "other"};
 static void device_life(void *arg)
 {
     (void)arg;
-    (void)sim_kernel(duo.at[DUO_GPU]->kernel);
     device.code = gmk_device_run(&device.launch);
 }
 
@@ -284,15 +286,16 @@ static void device_start(gmk_hal_thread_t *t)
                                           .n_mods = 2,
                                           .max_workers = 1 + sim_rand(3),
                                           .boot_flags = GMK_BOOT_QUIET};
+    uint32_t none = sim_kernel(duo.at[DUO_GPU]->kernel);
     sim_check(sim_thread_create(t, "device", 1, device_life, NULL) == 0);
+    (void)sim_kernel(none);
 }
 
 /* The whole life of a kernel whose only contact with the world is a region: stopped in order, or killed. */
 void scn_bridge_device(void *arg)
 {
-    static const gmk_handler_reg_t handlers[] = {{.type = 1, .fn = device_echo},
-                                                 {.type = 2, .fn = device_answer},
-                                                 SCN_LETTER_HANDLER};
+    static const gmk_handler_reg_t handlers[] = {
+        {.type = 1, .fn = device_echo}, {.type = 2, .fn = device_answer}, SCN_LETTER_HANDLER};
     gmk_hal_thread_t t;
     uint32_t how = sim_rand(3); /* 0: all is answered, then it is stopped; 1: stopped; 2: killed */
     (void)arg;
@@ -302,7 +305,8 @@ void scn_bridge_device(void *arg)
     duo_boot_one(DUO_CPU, handlers, SCN_LEN(handlers));
     sim_options()->max_steps = 4000000;
     sim_options()->early_timeout = 256;
-    sim_options()->clock_jump = 32768; /* it is booted with the usual times, in which it would spin for long */
+    sim_options()->clock_jump =
+        32768; /* it is booted with the usual times, in which it would spin for long */
     sim_options()->clock_jump_ns = 20000;
     (void)duo_add("t.ask", (gmk_chan_cfg_t){.slots = 4}, DUO_FROM_CPU, DUO_FROM_GPU);
     (void)duo_add("t.answer", (gmk_chan_cfg_t){.slots = 4}, DUO_FROM_GPU, DUO_FROM_CPU);

@@ -35,9 +35,8 @@ static int reset_run(gmk_ctx_t *c)
     return GMK_OK;
 }
 
-static const gmk_handler_reg_t reset_handlers[] = {{.type = 1, .fn = reset_run},
-                                                   {.type = 2, .fn = reset_run},
-                                                   SCN_LETTER_HANDLER};
+static const gmk_handler_reg_t reset_handlers[] = {
+    {.type = 1, .fn = reset_run}, {.type = 2, .fn = reset_run}, SCN_LETTER_HANDLER};
 
 /* Emits all, one after the other; while the peer is away it is refused. */
 static void reset_emit(void *arg)
@@ -66,7 +65,6 @@ static void reset_back(void *arg)
 {
     duo_end_t *e = arg;
     gmk_port_t port;
-    (void)sim_kernel(e->kernel);
     gmk_ctx_t *c = scn_attach(&e->s, &port);
     for (uint32_t i = 0; i < 10; i++) {
         gmk_task_t t = duo_message(1, DUO_GPU, 0, i);
@@ -75,6 +73,14 @@ static void reset_back(void *arg)
         scn_pause();
     }
     gmk_detach(&port);
+}
+
+/* In a fiber that is the GPU's from the start: it may be killed at any time. */
+static void reset_start_back(gmk_hal_thread_t *t)
+{
+    uint32_t none = sim_kernel(duo.at[DUO_GPU]->kernel);
+    sim_check(sim_thread_create(t, "back", 1, reset_back, duo.at[DUO_GPU]) == 0);
+    (void)sim_kernel(none);
 }
 
 /* The GPU's successor, with the lanes that it had. */
@@ -123,13 +129,14 @@ static void reset_account(uint32_t how)
         sim_check(reset.idempotent[i] || reset.ran[i] <= 1, "message %u ran %u times", i, reset.ran[i]);
         missing += reset.ran[i] == 0;
     }
-    sim_check(st.acknowledged + st.reset == RESET_MESSAGES, "%u acknowledged and %u reset", (unsigned)st.acknowledged,
-              (unsigned)st.reset);
+    sim_check(st.acknowledged + st.reset == RESET_MESSAGES, "%u acknowledged and %u reset",
+              (unsigned)st.acknowledged, (unsigned)st.reset);
     sim_check(how == RESET_KILL ? missing <= st.reset + DUO_WINDOW + 8 : missing <= st.reset,
               "%u did not run, and %u were reported", missing, (unsigned)st.reset);
     sim_check(st.sent <= st.acknowledged + st.reset + st.resent, "%u sent", (unsigned)st.sent);
-    sim_check(how == RESET_KILL ? scn_letters.reset == st.reset : scn_letters.reset >= st.reset, "%u letters of %u",
-              scn_letters.reset, (unsigned)st.reset); /* of both kernels, where the other lives to report */
+    sim_check(how == RESET_KILL ? scn_letters.reset == st.reset : scn_letters.reset >= st.reset,
+              "%u letters of %u", scn_letters.reset,
+              (unsigned)st.reset); /* of both kernels, where the other lives to report */
 }
 
 void scn_bridge_reset(void *arg)
@@ -149,7 +156,7 @@ void scn_bridge_reset(void *arg)
     for (uint32_t i = 0; i < 2; i++)
         old[i] = duo.line[i].ch[DUO_GPU];
     sim_check(sim_thread_create(&emit, "emit", 1, reset_emit, NULL) == 0);
-    sim_check(sim_thread_create(&back, "back", 1, reset_back, duo.at[DUO_GPU]) == 0);
+    reset_start_back(&back);
     if (how == RESET_DOWN)
         gmk_hal_thread_join(&back);
     for (uint32_t n = sim_rand(2000); n > 0; n--)
@@ -163,7 +170,7 @@ void scn_bridge_reset(void *arg)
         region = NULL;
     }
     if (how != RESET_DOWN)
-        sim_check(sim_thread_create(&late_back, "back", 1, reset_back, duo.at[DUO_GPU]) == 0);
+        reset_start_back(&late_back);
     gmk_hal_thread_join(&emit);
     if (how != RESET_DOWN)
         gmk_hal_thread_join(&late_back);
@@ -229,7 +236,10 @@ static uint64_t wild_choose(const gmk_region_view_t *v, uint64_t was)
     }
 }
 
-static uint64_t wild_word(const gmk_region_view_t *v, uint64_t was) { return wild_choose(v, was) & WILD_MASK; }
+static uint64_t wild_word(const gmk_region_view_t *v, uint64_t was)
+{
+    return wild_choose(v, was) & WILD_MASK;
+}
 
 /* Writes words, torn in two, or words that had been there before; of both kernels' parts, or of one's. */
 static void wild_write(void *arg)
@@ -239,7 +249,8 @@ static void wild_write(void *arg)
     const char *why;
     uint32_t who = *(uint32_t *)arg, n = 0;
     for (uint32_t side = 0; side < 2; side++)
-        sim_check(gmk_region_view(&v[side], duo.region, gmk_region_bytes(&duo.region_cfg), side, &why) == GMK_OK);
+        sim_check(gmk_region_view(&v[side], duo.region, gmk_region_bytes(&duo.region_cfg), side, &why) ==
+                  GMK_OK);
     for (uint32_t i = 0; i < WILD_WRITES; i++) {
         const gmk_region_view_t *w = &v[who == 2 ? sim_rand(2) : who];
         uint64_t *p = wild_place(w), word = wild_word(w, *p);
