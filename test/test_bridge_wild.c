@@ -187,6 +187,10 @@ static void test_wild_slots(void **state)
         {{.channel = 5, .payload_ptr = 65536, .payload_len = 0xffffffff}, "outside the pool"},
         {{.channel = 5, .payload_ptr = UINT64_MAX, .payload_len = 2}, "outside the pool"},
         {{.channel = 5, .payload_len = 8}, "outside the pool"},
+        {{.channel = GMK_REGION_TICK, .flags = 0xff}, "record of a tick that is none"},
+        {{.channel = GMK_REGION_TICK, .flags = GMK_TICK_OPEN, .payload_ptr = 1}, "not the next"},
+        {{.channel = GMK_REGION_TICK, .flags = GMK_TICK_TASK}, "has not opened"},
+        {{.channel = GMK_REGION_TICK, .flags = GMK_TICK_ORDER}, "has not opened"},
     };
     (void)state;
     for (uint32_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
