@@ -6,6 +6,7 @@
  * the beat.  The clocks are compared by an exchange of four times, as NTP does (RFC 5905, section 8): pinged at t1 here,
  * arrived t2 there, answered t3 there, here again t4.  offset = ((t2 - t1) + (t3 - t4)) / 2, and its
  * error is at most half of the round trip less the time spent there.  The best of the latest samples counts.
+ * The first ping waits for a peer that is just coming up, so the next ones follow as soon as each is answered.
  */
 #include "bridge_int.h"
 
@@ -46,8 +47,14 @@ static void ping(gmk_bridge_t *b)
     b->signal = true;
 }
 
+#define BURST 8u /* pings at first */
+
 void gmk_beat_pong(gmk_bridge_t *b, const gmk_control_t *c)
 {
+    if (b->burst < BURST) {
+        b->burst++;
+        ping(b);
+    }
     uint64_t t1 = c->u.time[0], t2 = c->u.time[1], t3 = c->u.time[2], t4 = b->now;
     uint64_t trip = (t4 - t1) - (t3 - t2);
     if (t4 - t1 > INT64_MAX || trip > INT64_MAX)

@@ -204,6 +204,7 @@ static void tie(gmk_bridge_t *b)
     b->text[0] = '\0';
     b->peer_beats = 0;
     b->clock_known = false;
+    b->burst = 0;
     b->clock_error = 0;
     b->pong_due = b->signal = false;
     b->now = b->last_work = b->peer_beat_at = b->next_beat = gmk_hal_now_ns();

@@ -145,6 +145,7 @@ struct gmk_bridge {
     uint64_t pong[2];
     uint64_t clock_offset, clock_error;
     uint64_t clock_at; /* the peer's clock when they were taken */
+    uint32_t burst;    /* pings sent without waiting for a beat */
     bool clock_known;
     bool peer_stopped;
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "trace_clock.h"
 
+#define DRIFT 10000u /* 100 ppm */
+
 /* Every second sample is dropped: the whole time is covered, more coarsely. */
 static void thin(gmk_clocks_t *c)
 {
@@ -10,11 +12,22 @@ static void thin(gmk_clocks_t *c)
     c->n = n;
 }
 
-void gmk_clocks_add(gmk_clocks_t *c, uint64_t peer_ns, uint64_t offset, uint32_t generation)
+/* Is what the new one says of the time of the old one better than what that one says? */
+static bool worthless(const gmk_clock_sample_t *old, const gmk_clock_sample_t *new_)
 {
+    return old->generation == new_->generation &&
+           old->error > new_->error + (new_->peer_ns - old->peer_ns) / DRIFT;
+}
+
+void gmk_clocks_add(gmk_clocks_t *c, uint64_t peer_ns, uint64_t offset, uint64_t error, uint32_t generation)
+{
+    const gmk_clock_sample_t s = {
+        .peer_ns = peer_ns, .offset = offset, .error = error, .generation = generation};
+    while (c->n != 0 && worthless(&c->sample[c->n - 1], &s))
+        c->n--;
     if (c->n == GMK_CLOCKS_MAX)
         thin(c);
-    c->sample[c->n++] = (gmk_clock_sample_t){.peer_ns = peer_ns, .offset = offset, .generation = generation};
+    c->sample[c->n++] = s;
 }
 
 /* a + d * num / den without overflow, by shortening what is long: the result is good to 2^-30 of d. */

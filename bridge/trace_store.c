@@ -158,7 +158,7 @@ void gmk_trace_clocks(gmk_bridge_t *b)
     if (s == NULL || !b->clock_known)
         return;
     gmk_hal_lock_acquire(&s->lock);
-    gmk_clocks_add(&s->clocks, b->clock_at, b->clock_offset, s->generation & GENERATION);
+    gmk_clocks_add(&s->clocks, b->clock_at, b->clock_offset, b->clock_error, s->generation & GENERATION);
     gmk_hal_lock_release(&s->lock);
 }
 

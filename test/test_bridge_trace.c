@@ -576,23 +576,30 @@ static void test_clocks(void **state)
     (void)state;
     memset(&c, 0, sizeof c);
     assert_int_equal(gmk_clocks_offset(&c, 5, 0), 0);
-    gmk_clocks_add(&c, ahead + 1000, ahead, 3);
+    gmk_clocks_add(&c, ahead + 1000, ahead, 5, 3);
     assert_true(gmk_clocks_offset(&c, ahead, 3) == ahead && gmk_clocks_offset(&c, ahead + KIT_S, 3) == ahead);
     assert_int_equal(gmk_clocks_offset(&c, ahead, 2), 0);
     /* 50 ppm fast, for an hour, with the offset taken every 100 ms. */
     memset(&c, 0, sizeof c);
     for (uint64_t local = 0; local <= 3600 * KIT_S; local += KIT_S / 10)
-        gmk_clocks_add(&c, local + ahead + local / 20000, ahead + local / 20000, 7);
+        gmk_clocks_add(&c, local + ahead + local / 20000, ahead + local / 20000, 5, 7);
     for (uint64_t local = 0; local <= 3660 * KIT_S; local += KIT_S * 17 / 10) {
         uint64_t peer = local + ahead + local / 20000;
         int64_t off = (int64_t)(peer - gmk_clocks_offset(&c, peer, 7) - local);
         if (off < -20 || off > 20)
             fail_msg("at %llu: %lld ns", (unsigned long long)local, (long long)off);
     }
+    /* A bad one at first does not spoil it: the first good one is better where that one was, too. */
+    memset(&c, 0, sizeof c);
+    gmk_clocks_add(&c, KIT_S, 20 * KIT_MS, 20 * KIT_MS, 1);
+    gmk_clocks_add(&c, KIT_S + 40 * KIT_MS, 500, 1000, 1);
+    gmk_clocks_add(&c, KIT_S + 50 * KIT_MS, 600, 1000, 1);
+    assert_int_equal(gmk_clocks_offset(&c, KIT_S, 1), 500);
+    assert_int_equal(gmk_clocks_offset(&c, KIT_S + 45 * KIT_MS, 1), 550);
     /* Backwards too, from the rate of all of it; and a slow one. */
     memset(&c, 0, sizeof c);
     for (uint64_t local = 10 * KIT_S; local <= 20 * KIT_S; local += KIT_S)
-        gmk_clocks_add(&c, local - local / 10000, 0 - local / 10000, 1);
+        gmk_clocks_add(&c, local - local / 10000, 0 - local / 10000, 5, 1);
     for (uint64_t local = KIT_S; local <= 30 * KIT_S; local += KIT_S / 4) {
         uint64_t peer = local - local / 10000;
         int64_t off = (int64_t)(peer - gmk_clocks_offset(&c, peer, 1) - local);
