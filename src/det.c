@@ -422,9 +422,10 @@ static void hand_to_subscribers(gmk_front_t *f, gmk_channel_t *c, gmk_det_item_t
 static gmk_det_list_t expand(gmk_front_t *f, gmk_det_item_t **v, uint64_t n)
 {
     gmk_core_t *k = f->core;
-    uint32_t used[GMK_MAX_CHANNELS] = {0};
+    uint32_t *used = k->det->used;
     gmk_det_list_t list = {0};
     gmk_det_item_t **tail = &list.first, **carry = &k->det->carried;
+    gmk_hal_memset(used, 0, sizeof k->det->used);
     for (uint64_t x = 0; x < n; x++) {
         gmk_det_item_t *i = v[x];
         i->next = NULL;

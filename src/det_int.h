@@ -39,6 +39,7 @@ struct gmk_det {
     gmk_det_item_t *carried; /* messages without room in the last tick, in order */
     gmk_det_item_t **items;  /* the running tick, by rank; NULL: runs on the peer, or is finished */
     uint32_t n_items;
+    uint32_t used[GMK_MAX_CHANNELS];      /* while a tick is prepared: messages handed over, by channel */
     uint64_t done_tick;                   /* last tick that is finished or running */
     gmk_a64_t claim;                      /* end of the segment << 32 | next rank */
     gmk_a32_t left;                       /* tasks of the segment without an outcome */
