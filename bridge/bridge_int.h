@@ -38,6 +38,7 @@
 typedef struct gmk_ledger {
     gmk_task_t task; /* channel: its origin */
     uint64_t pool_end;
+    bool again;            /* it was sent in an epoch that has ended */
     uint64_t major, minor; /* of a deterministic message */
 } gmk_ledger_t;
 
@@ -137,6 +138,7 @@ struct gmk_bridge {
     gmk_route_in_t route_in[GMK_REGION_ROUTES];
     uint8_t active_out[GMK_REGION_ROUTES], active_in[GMK_REGION_ROUTES];
     uint32_t n_out, n_in;
+    uint32_t turn;      /* whose is it to be the first */
     uint64_t pool_used; /* bit per unit */
 
     /* beat */
@@ -186,6 +188,7 @@ bool gmk_wiring_take(gmk_bridge_t *b); /* reads the peer's control ring */
 void gmk_wiring_reset(gmk_bridge_t *b);
 /* Ends the outlets: for good, or (keep) only where somebody else listens too. */
 void gmk_wiring_part(gmk_bridge_t *b, bool keep);
+bool gmk_wiring_due(gmk_bridge_t *b);   /* there is something to be said, and room for it */
 bool gmk_wiring_ready(gmk_bridge_t *b); /* every route that was asked for has its answer */
 
 /* egress.c */
@@ -194,6 +197,9 @@ bool gmk_egress_acks(gmk_bridge_t *b);
 /* The peer is gone: those under way fail, but for the idempotent ones (keep), which are sent again. */
 void gmk_egress_part(gmk_bridge_t *b, bool keep);
 bool gmk_egress_rest(gmk_bridge_t *b);
+bool gmk_egress_closing(gmk_bridge_t *b); /* without a peer: what is left of channels that are being closed */
+/* One route ends while its outlet lasts: all of its ledger has its outcome. */
+void gmk_egress_leave(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m);
 /* A deterministic message, after all that was taken from its channel.  BUSY: not now; an error: never. */
 int gmk_egress_put(gmk_bridge_t *b, const gmk_det_msg_t *m);
 void gmk_egress_publish(gmk_bridge_t *b); /* what is filled */

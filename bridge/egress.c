@@ -8,8 +8,8 @@
  */
 #include "bridge_int.h"
 
-#define TAKE 32u     /* messages taken from an outlet at once */
-#define MIN_UNITS 4u /* a route's part of the pool, unless a payload needs more */
+#define TAKE 32u        /* messages taken from an outlet at once */
+#define PLENTY_UNITS 4u /* a route's part of the pool, where there is as much */
 
 static gmk_ledger_t *entry(const gmk_bridge_t *b, const gmk_route_out_t *r, uint64_t n)
 {
@@ -46,11 +46,31 @@ static bool take_units(gmk_bridge_t *b, gmk_route_out_t *r, uint32_t n)
     return false;
 }
 
+/* A part of at least `least` units; a larger one where there is plenty. */
+static bool take_part(gmk_bridge_t *b, gmk_route_out_t *r, uint32_t least)
+{
+    for (uint32_t n = least < PLENTY_UNITS ? PLENTY_UNITS : least; n >= least; n--)
+        if (take_units(b, r, n))
+            return true;
+    return false;
+}
+
+/* Routes that have nothing under way can do without theirs. */
+static void reclaim(gmk_bridge_t *b)
+{
+    for (uint32_t i = 0; i < b->n_out; i++) {
+        gmk_route_out_t *r = &b->route_out[b->active_out[i]];
+        if (r->sent == r->acked && !r->copying)
+            give_units(b, r);
+    }
+}
+
 enum room { ROOM, ROOM_LATER, ROOM_NEVER };
 
 /*
  * Where a payload of `bytes` may be put: *at, an offset in the pool.  A route with nothing under way may have its
- * part made anew when it is too small; the others must not lose theirs, or routes would wait for each other.
+ * part made anew when it is too small; one that has something under way must not lose its part, or routes would wait for
+ * each other.
  */
 static enum room pool_room(gmk_bridge_t *b, gmk_route_out_t *r, uint64_t bytes, uint64_t *at)
 {
@@ -62,8 +82,11 @@ static enum room pool_room(gmk_bridge_t *b, gmk_route_out_t *r, uint64_t bytes, 
         if (r->sent != r->acked)
             return ROOM_LATER;
         give_units(b, r);
-        if (!(units < MIN_UNITS && take_units(b, r, MIN_UNITS)) && !take_units(b, r, (uint32_t)units))
-            return ROOM_NEVER;
+        if (!take_part(b, r, (uint32_t)units)) {
+            reclaim(b);
+            if (!take_part(b, r, (uint32_t)units))
+                return ROOM_LATER;
+        }
     }
     uint64_t size = unit * r->n_units, offset = r->pool_head % size;
     uint64_t skip = offset + need > size ? size - offset : 0; /* a payload lies in one piece */
@@ -127,16 +150,23 @@ static void finish(gmk_bridge_t *b, gmk_mailbox_t *m, gmk_task_t *t, int code)
     gmk_outlet_finish(b->f, m, t, code);
 }
 
-/* Fills the ledger.  Messages that came from the peer do not go back to it. */
+/* Messages that may be in the ledger: where the channel sheds its oldest, most are left for it to shed. */
+static uint64_t ledger_most(const gmk_bridge_t *b, const gmk_mailbox_t *m)
+{
+    uint64_t quarter = m->chan->slots / 4 + 1;
+    return m->sheddable != 0 && quarter < b->cfg.window ? quarter : b->cfg.window;
+}
+
+/* Fills the ledger.  On a fan-out channel messages that came from the peer do not go back to it. */
 static bool take(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m)
 {
-    bool any = false;
-    while (r->taken - r->acked < b->cfg.window) {
+    bool any = false, fanout = m->chan->mode == GMK_FANOUT;
+    for (uint64_t most = ledger_most(b, m); r->taken - r->acked < most;) {
         gmk_task_t t[TAKE];
-        uint64_t room = b->cfg.window - (r->taken - r->acked);
+        uint64_t room = most - (r->taken - r->acked);
         uint32_t n = gmk_outlet_take(b->f, m, t, room < TAKE ? (uint32_t)room : TAKE);
         for (uint32_t i = 0; i < n; i++) {
-            if (t[i].channel == b->f->origin) {
+            if (fanout && t[i].channel == b->f->origin) {
                 gmk_outlet_finish(b->f, m, &t[i], GMK_OK);
                 continue;
             }
@@ -212,6 +242,8 @@ static void fill_slot(gmk_bridge_t *b, gmk_route_out_t *r, gmk_ledger_t *e, uint
         gmk_fence_sent(b, true);
     }
     e->pool_end = r->pool_head;
+    if (GMK_UNLIKELY(e->again))
+        gmk_bridge_count(&b->fig.resent, 1);
     if (b->out.filled == 1)
         b->flush_from = b->now;
 }
@@ -227,11 +259,11 @@ void gmk_egress_publish(gmk_bridge_t *b)
     b->signal = true;
 }
 
-/* Sends what the ledger holds, as far as credit, ring and pool allow. */
+/* Sends what the ledger holds, as far as credit, ring and pool allow, and at most a batch: others have their turn. */
 static bool send(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m, uint32_t route)
 {
     bool any = false;
-    while (r->sent != r->taken) {
+    for (uint32_t n = 0; r->sent != r->taken && n < b->cfg.batch; n++) {
         gmk_ledger_t *e = entry(b, r, r->sent);
         if (r->sent - r->acked >= r->granted || gmk_link_room(&b->out, 1) == 0) {
             gmk_bridge_count(&b->fig.stalls, 1);
@@ -282,6 +314,12 @@ static bool closing(gmk_mailbox_t *m)
     return leaving != 0 && leaving != GMK_LEAVES_SOON;
 }
 
+/* In this epoch, or in one before. */
+static bool was_sent(const gmk_route_out_t *r, uint64_t n, const gmk_ledger_t *e)
+{
+    return (int64_t)(n - r->sent) < 0 || e->again;
+}
+
 /* A route that is not open, and whose channel is being closed: what was kept for the peer goes with it. */
 static bool drop_kept(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m)
 {
@@ -291,33 +329,57 @@ static bool drop_kept(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m)
         gmk_task_t *t = &entry(b, r, r->acked)->task;
         if (is_det(t) && (int64_t)(r->acked - r->sent) >= 0)
             gmk_fence_sent(b, false);
-        finish(b, m, t, GMK_DROP_CLOSED);
+        finish(b, m, t,
+               was_sent(r, r->acked, entry(b, r, r->acked)) ? GMK_ERR_KERNEL_RESET : GMK_DROP_CLOSED);
     }
     r->sent = r->acked;
     gmk_outlet_finished(b->f, m);
     return true;
 }
 
+/* Of a channel that is being closed nothing more is sent on a route that is not open. */
+static bool close_route(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m)
+{
+    bool any = drop_kept(b, r, m);
+    return take(b, r, m) || any;
+}
+
+static bool send_route(gmk_bridge_t *b, uint32_t route)
+{
+    gmk_route_out_t *r = &b->route_out[route];
+    gmk_mailbox_t *m = outlet(b, r);
+    if (m == NULL)
+        return false;
+    if (r->state != GMK_ROUTE_OPEN)
+        return closing(m) && close_route(b, r, m);
+    bool any = take(b, r, m);
+    if (r->sent == r->taken)
+        return any;
+    b->tracing = gmk_load32(&b->k->trace_mask, GMK_RLX, GMK_KERNEL) >= GMK_TRACE_ALL;
+    return send(b, r, m, route) || any;
+}
+
+/* Another route is the first one in each round: the ring may be full for those that come later. */
 bool gmk_egress_round(gmk_bridge_t *b)
 {
     bool any = false;
-    for (uint32_t i = 0; i < b->n_out; i++) {
-        uint32_t route = b->active_out[i];
-        gmk_route_out_t *r = &b->route_out[route];
-        gmk_mailbox_t *m = outlet(b, r);
-        bool open = r->state == GMK_ROUTE_OPEN;
-        if (m == NULL || (!open && !closing(m)))
-            continue;
-        if (!open)
-            any |= drop_kept(b, r, m);
-        any |= take(b, r, m);
-        if (!open || r->sent == r->taken)
-            continue;
-        b->tracing = gmk_load32(&b->k->trace_mask, GMK_RLX, GMK_KERNEL) >= GMK_TRACE_ALL;
-        any |= send(b, r, m, route);
-    }
+    b->turn++;
+    for (uint32_t i = 0; i < b->n_out; i++)
+        any |= send_route(b, b->active_out[(b->turn + i) % b->n_out]);
     flush(b);
     return any || b->out.filled != 0;
+}
+
+bool gmk_egress_closing(gmk_bridge_t *b)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < b->n_out; i++) {
+        gmk_route_out_t *r = &b->route_out[b->active_out[i]];
+        gmk_mailbox_t *m = outlet(b, r);
+        if (m != NULL && closing(m))
+            any |= close_route(b, r, m);
+    }
+    return any;
 }
 
 /* ---- acknowledgements ---------------------------------------------------------------------- */
@@ -363,6 +425,13 @@ bool gmk_egress_acks(gmk_bridge_t *b)
     return any;
 }
 
+/* The ring was full, and is not any more: nobody wakes the pump for that.  Payloads wait for acknowledgements. */
+static bool may_send(gmk_bridge_t *b, gmk_route_out_t *r)
+{
+    return r->state == GMK_ROUTE_OPEN && r->sent != r->taken && r->sent - r->acked < r->granted &&
+           entry(b, r, r->sent)->task.payload_ptr == 0 && gmk_link_room(&b->out, 1) != 0;
+}
+
 bool gmk_egress_rest(gmk_bridge_t *b)
 {
     for (uint32_t i = 0; i < b->n_out; i++) {
@@ -370,7 +439,9 @@ bool gmk_egress_rest(gmk_bridge_t *b)
         gmk_mailbox_t *m = outlet(b, r);
         if (m == NULL || (r->state != GMK_ROUTE_OPEN && !closing(m)))
             continue;
-        if (r->taken - r->acked < b->cfg.window && !gmk_outlet_rest(b->f, m))
+        if (r->taken - r->acked < ledger_most(b, m) && !gmk_outlet_rest(b->f, m))
+            return false;
+        if (may_send(b, r))
             return false;
     }
     return b->out.filled == 0;
@@ -414,10 +485,9 @@ static void part(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m, bool kee
     uint64_t kept = 0;
     for (uint64_t i = r->acked; i != r->taken; i++) {
         gmk_ledger_t e = *entry(b, r, i);
-        bool sent = (int64_t)(i - r->sent) < 0, again = sent && (e.task.flags & GMK_TASK_IDEMPOTENT) != 0;
-        if (keep && (again || !sent) && !is_det(&e.task)) {
-            if (again)
-                gmk_bridge_count(&b->fig.resent, 1);
+        bool sent = was_sent(r, i, &e);
+        if (keep && (!sent || (e.task.flags & GMK_TASK_IDEMPOTENT) != 0) && !is_det(&e.task)) {
+            e.again = sent;
             *entry(b, r, r->acked + kept++) = e;
             continue;
         }
@@ -442,12 +512,14 @@ void gmk_egress_part(gmk_bridge_t *b, bool keep)
     b->pool_used = 0;
 }
 
+void gmk_egress_leave(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m) { part(b, r, m, false); }
+
 void gmk_route_out_end(gmk_bridge_t *b, uint32_t route)
 {
     gmk_route_out_t *r = &b->route_out[route];
     give_units(b, r);
     for (uint64_t i = r->acked; i != r->taken;
-         i++) { /* none of the outlet's: it lasts until they are finished */
+         i++) { /* none of the outlet's: those are finished, or its mailbox would be there */
         if ((int64_t)(i - r->sent) >= 0)
             gmk_fence_sent(b, false);
         gmk_det_left(b->f, &entry(b, r, i)->task, GMK_DROP_CLOSED);

@@ -10,7 +10,8 @@
  * COMPLETED counts those that have all their outcomes, and is exact only at marks: when an idempotent message has
  * been delivered, the ticket the channel then stands on is remembered, with `delivered`.  Once every mailbox has
  * finished everything before that ticket, all messages up to the mark are completed.  An ordered mailbox has when its
- * `done` has come there.  A parallel one counts, so there it is when everything claimed is finished: done is read
+ * `done` has come there.  A parallel one counts, and so do one that may be shed from and an outlet: there it is when
+ * everything claimed is finished: done is read
  * first, then the cursor; as done never passes the cursor and both only grow, equal values mean that at the
  * time done was read nothing claimed was open.
  */
@@ -45,7 +46,7 @@ static bool check(gmk_bridge_t *b, gmk_task_t *t, bool traced)
     if (t->type >= b->k->n_types)
         t->type = 0;
     t->flags = (uint16_t)(t->flags & (GMK_TASK_USER_FLAGS & ~GMK_TASK_DETERMINISTIC));
-    t->seq = gmk_hop(b, t->seq, 1 - b->v.side); /* for the trace, see emit.c: the channel gives it a number */
+    t->seq = gmk_hop(b, t->seq, b->v.side); /* for the trace, see emit.c: the channel gives it a number */
     t->retry_count = traced;
     return true;
 }
@@ -55,16 +56,17 @@ static bool take_slot(gmk_bridge_t *b, const gmk_region_slot_t *slot, uint32_t *
 {
     gmk_task_t t;
     uint64_t stamp = gmk_hal_once64(&slot->stamp);
-    gmk_hal_memcpy(&t, slot->body, sizeof t);
+    gmk_link_copy(&t, slot);
     if (GMK_UNLIKELY(t.channel == GMK_REGION_TICK))
         return gmk_fence_take(b, &t);
     const gmk_task_t raw = t;
+    const uint32_t route = t.channel;
     bool det = (raw.flags & GMK_TASK_DETERMINISTIC) != 0;
     if (!check(b, &t, !det && stamp != 0))
         return false;
     if (GMK_UNLIKELY(det))
         gmk_fence_unpack(&t, &raw, stamp);
-    gmk_route_in_t *r = &b->route_in[raw.channel];
+    gmk_route_in_t *r = &b->route_in[route];
     r->stash[r->received++ & (b->cfg.window - 1)] = t;
     ++*messages;
     return true;
@@ -281,7 +283,8 @@ static bool deliver(gmk_bridge_t *b, gmk_route_in_t *r)
 static bool mailbox_passed(gmk_mailbox_t *m, uint64_t ticket)
 {
     uint64_t done = gmk_load64(&m->done, GMK_ACQ, GMK_KERNEL);
-    if (m->order == GMK_ORDERED && m->own_ring == NULL)
+    if (m->order == GMK_ORDERED && m->own_ring == NULL && m->sheddable == 0 &&
+        gmk_load64(&m->port, GMK_ACQ, GMK_KERNEL) == 0)
         return (int64_t)(done - ticket) >= 0 || (int64_t)(m->join - ticket) >= 0;
     if (m->own_ring != NULL && (int64_t)(gmk_load64(&m->chan->passed, GMK_ACQ, GMK_KERNEL) - ticket) < 0)
         return false;

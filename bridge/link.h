@@ -144,6 +144,15 @@ static inline const gmk_region_slot_t *gmk_link_slot(const gmk_link_in_t *l, uin
     return &l->slots[(l->next + i) & l->mask];
 }
 
+/* Copies a body, each word once: what the peer does to it meanwhile is seen by nobody. */
+static inline void gmk_link_copy(void *to, const gmk_region_slot_t *slot)
+{
+    uint64_t words[6];
+    for (uint32_t i = 0; i < 6; i++)
+        words[i] = gmk_hal_once64(&slot->body[i]);
+    gmk_hal_memcpy(to, words, sizeof words);
+}
+
 /* n slots were copied: they are the producer's again. */
 static inline void gmk_link_took(gmk_link_in_t *l, uint32_t n)
 {

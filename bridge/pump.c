@@ -9,6 +9,8 @@
  */
 #include "bridge_int.h"
 
+#define LOOK_NS 10000000u /* between two looks at what is left, without a peer */
+
 void gmk_bridge_lock(gmk_bridge_t *b)
 {
     (void)gmk_add32(&b->wanted, 1, GMK_ACQ_REL, GMK_KERNEL);
@@ -37,6 +39,17 @@ static void signal_peer(gmk_bridge_t *b)
         b->wake(b->wake_arg);
 }
 
+/* All that a peer that has ended had said before, which a ring can hold; one that talks on is not listened to. */
+static void hear_out(gmk_bridge_t *b)
+{
+    bool more = true;
+    for (uint32_t slots = 0; more && slots <= b->v.ring_slots; slots += GMK_CREW_SLOTS) {
+        more = gmk_wiring_take(b);
+        more |= gmk_ingress_round(b);
+        more |= gmk_egress_acks(b);
+    }
+}
+
 /* The peer's own state: it failed, or it ended. */
 static void watch_peer(gmk_bridge_t *b)
 {
@@ -53,33 +66,52 @@ static void watch_peer(gmk_bridge_t *b)
         int code = (int)(int32_t)(uint32_t)(gmk_load64(&b->v.theirs->state, GMK_ACQ, GMK_SYSTEM) >> 32);
         gmk_bridge_fail(b, code < 0 ? code : GMK_ERR_INVAL, "the peer says: ", text);
     } else if (theirs == GMK_BRIDGE_STOPPED && !b->peer_stopped && gmk_bridge_state(b) != GMK_BRIDGE_FAILED) {
-        while (gmk_wiring_take(b) || gmk_ingress_round(b) || gmk_egress_acks(b))
-            ; /* all it said before */
+        hear_out(b);
+        if (gmk_bridge_state(b) == GMK_BRIDGE_FAILED)
+            return;
         b->peer_stopped = true;
         gmk_store32(&b->state, GMK_BRIDGE_STOPPED, GMK_REL, GMK_KERNEL);
+    } else if (theirs > GMK_BRIDGE_FAILED) {
+        gmk_bridge_fail(b, GMK_ERR_INVAL, "the peer is in a state that there is not", NULL);
     }
+}
+
+static bool is_up(const gmk_bridge_t *b)
+{
+    uint32_t state = gmk_bridge_state(b);
+    return state == GMK_BRIDGE_HELLO || state == GMK_BRIDGE_READY;
+}
+
+/* Each step may find that the peer has broken the rules: then nothing more is done to the region. */
+static bool talk(gmk_bridge_t *b)
+{
+    bool work = false;
+    watch_peer(b);
+    if (is_up(b))
+        work |= gmk_wiring_take(b);
+    if (is_up(b))
+        work |= gmk_ingress_round(b);
+    if (is_up(b))
+        work |= gmk_egress_acks(b);
+    if (is_up(b))
+        work |= gmk_wiring_round(b);
+    if (is_up(b))
+        work |= gmk_fence_round(b);
+    if (is_up(b))
+        work |= gmk_egress_round(b);
+    if (is_up(b)) {
+        work |= gmk_beat_round(b);
+        work |= gmk_trace_send_round(b);
+    }
+    signal_peer(b);
+    return work;
 }
 
 bool gmk_pump_round(gmk_bridge_t *b)
 {
-    uint32_t state = gmk_bridge_state(b);
-    bool work = false;
     b->now = gmk_hal_now_ns();
-    if (state == GMK_BRIDGE_HELLO || state == GMK_BRIDGE_READY) {
-        watch_peer(b);
-        work |= gmk_wiring_take(b);
-        work |= gmk_ingress_round(b);
-        work |= gmk_egress_acks(b);
-        work |= gmk_wiring_round(b);
-        work |= gmk_fence_round(b);
-        work |= gmk_egress_round(b);
-        work |= gmk_beat_round(b);
-        work |= gmk_trace_send_round(b);
-        signal_peer(b);
-    }
-    state = gmk_bridge_state(b);
-    if (GMK_UNLIKELY(b->fence.phase != GMK_FENCE_OFF && state != GMK_BRIDGE_HELLO &&
-                     state != GMK_BRIDGE_READY))
+    bool work = is_up(b) ? talk(b) : gmk_egress_closing(b);
+    if (GMK_UNLIKELY(b->fence.phase != GMK_FENCE_OFF && !is_up(b)))
         gmk_fence_part(b);
     return work;
 }
@@ -89,8 +121,7 @@ static bool something_came(gmk_bridge_t *b)
     gmk_trace_send_rest(b);
     if (!gmk_egress_rest(b))
         return true;
-    if (b->scan_due || gmk_trace_ask_due(b) ||
-        gmk_load64(&b->k->chans->changes, GMK_ACQ, GMK_KERNEL) != b->changes_seen)
+    if (gmk_wiring_due(b))
         return true;
     return gmk_link_ready(&b->control_in, 1) != 0 || !gmk_ingress_rest(b) || gmk_egress_acks(b) ||
            gmk_fence_round(b) || gmk_bridge_side_state(b->v.theirs) >= GMK_BRIDGE_STOPPED ||
@@ -100,8 +131,7 @@ static bool something_came(gmk_bridge_t *b)
 /* Rests the outlets and tells the peer; true: nothing has come meanwhile. */
 static bool may_sleep(gmk_bridge_t *b)
 {
-    uint32_t state = gmk_bridge_state(b);
-    if (state != GMK_BRIDGE_HELLO && state != GMK_BRIDGE_READY)
+    if (!is_up(b))
         return true;
     b->poll = false;
     gmk_store64(&b->v.mine->asleep, 1, GMK_REL, GMK_SYSTEM);
@@ -114,9 +144,8 @@ static bool may_sleep(gmk_bridge_t *b)
 
 static uint64_t nap(const gmk_bridge_t *b)
 {
-    uint32_t state = gmk_bridge_state(b);
-    if (state == GMK_BRIDGE_DOWN || state == GMK_BRIDGE_FAILED || state == GMK_BRIDGE_STOPPED)
-        return GMK_HAL_FOREVER;
+    if (!is_up(b)) /* channels that wait for a peer may be closed, and nobody says so */
+        return b->n_out != 0 ? LOOK_NS : GMK_HAL_FOREVER;
     uint64_t to_beat = b->next_beat > b->now ? b->next_beat - b->now : 1;
     uint64_t most = b->poll && b->cfg.nap_ns < b->nap_ns ? b->cfg.nap_ns : b->nap_ns;
     /* Nobody wakes it: half of what it has been idle for, so that a wait is at most made half as long again. */
@@ -139,9 +168,10 @@ static void step(gmk_bridge_t *b, uint32_t *idle)
     }
     gmk_call_end(b->f);
     uint64_t how_long = nap(b);
+    if (sleep)
+        gmk_credit_flush(b->f);
     gmk_bridge_unlock(b);
     if (sleep) {
-        gmk_credit_flush(b->f);
         (void)gmk_hal_park_wait(&b->f->park, how_long);
     } else if (!work) {
         gmk_hal_relax((*idle)++);

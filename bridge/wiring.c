@@ -146,6 +146,10 @@ static void hear_decl(gmk_bridge_t *b, const gmk_control_t *c)
         gmk_bridge_fail(b, GMK_ERR_INVAL, "the peer has more than 256 channels", NULL);
         return;
     }
+    bool same = p->known == 2 && gmk_name_same(p->name, c->u.name) && p->msg_type == c->msg_type &&
+                p->mode == c->mode && p->guarantee == c->guarantee && p->flags == c->flags;
+    if (same)
+        return; /* they disagree, and that has been said */
     *p = (gmk_peer_chan_t){.msg_type = c->msg_type,
                            .slots = c->slots,
                            .mode = c->mode,
@@ -222,9 +226,13 @@ static void hear_answer(gmk_bridge_t *b, const gmk_control_t *c)
     r->granted = c->slots < b->cfg.window ? c->slots : b->cfg.window;
     r->base = r->acked;
     r->state = GMK_ROUTE_OPEN;
+    if (!r->held)
+        return;
+    gmk_hal_lock_acquire(&b->k->control); /* or a close that comes just now would be undone */
     gmk_channel_t *chan = gmk_chan_of(b->k, r->handle);
-    if (r->held && chan != NULL)
+    if (chan != NULL)
         gmk_channel_hold(b->f, chan, false);
+    gmk_hal_lock_release(&b->k->control);
     r->held = false;
 }
 
@@ -239,7 +247,7 @@ static bool name_ends(const gmk_control_t *c)
 static bool well_formed(const gmk_control_t *c)
 {
     switch (c->op) {
-    case GMK_CONTROL_OWNER: return name_ends(c);
+    case GMK_CONTROL_OWNER: return name_ends(c) && (c->u.name[0] == '\0' || gmk_name_ok(c->u.name, false));
     case GMK_CONTROL_DECL:
         return name_ends(c) && gmk_name_ok(c->u.name, true) && c->mode <= GMK_FANOUT &&
                c->guarantee <= GMK_LOSSY;
@@ -284,7 +292,7 @@ bool gmk_wiring_take(gmk_bridge_t *b)
     }
     for (uint32_t i = 0; i < n && gmk_bridge_state(b) != GMK_BRIDGE_FAILED; i++) {
         gmk_control_t c;
-        gmk_hal_memcpy(&c, gmk_link_slot(&b->control_in, i)->body, sizeof c);
+        gmk_link_copy(&c, gmk_link_slot(&b->control_in, i));
         hear(b, &c);
         b->scan_due |= c.op != GMK_CONTROL_PING && c.op != GMK_CONTROL_PONG;
     }
@@ -414,17 +422,46 @@ static void sweep(gmk_bridge_t *b, uint32_t route)
         gmk_route_out_end(b, route);
 }
 
-/* What is to be said and done about the channel in one place of the table.  False: stop here. */
-static bool scan_one(gmk_bridge_t *b, uint32_t index)
+/* The channel in one place of the table, NULL = none that the peer is to know. */
+static gmk_channel_t *channel_at(const gmk_bridge_t *b, uint32_t index)
 {
     gmk_channel_t *c = gmk_chan_at(b->k, index);
+    return c != NULL && !is_private(b, c) && gmk_load32(&c->closing, GMK_ACQ, GMK_KERNEL) == 0 ? c : NULL;
+}
+
+/* What ended there.  Before anything new is told: a name may have moved to a place further up.  False: stop here. */
+static bool scan_ended(gmk_bridge_t *b, uint32_t index)
+{
+    const gmk_channel_t *c = channel_at(b, index);
     gmk_told_t *t = &b->told[index];
-    bool live = c != NULL && !is_private(b, c) && gmk_load32(&c->closing, GMK_ACQ, GMK_KERNEL) == 0;
     sweep(b, index);
-    if (t->handle != 0 && (!live || t->handle != c->handle) && !tell_closed(b, t))
-        return false;
-    if (!live)
+    return t->handle == 0 || (c != NULL && t->handle == c->handle) || tell_closed(b, t);
+}
+
+/*
+ * The peer's last consumer of a fan-out channel went: what is emitted from now on is not for it.  A P2P channel stays
+ * joined, for messages wait for the next consumer, who may come there.
+ */
+static void leave(gmk_bridge_t *b, gmk_channel_t *c)
+{
+    gmk_route_out_t *r = &b->route_out[c->index];
+    gmk_peer_chan_t *p = peer_chan(b, c->name);
+    gmk_mailbox_t *m = r->state == GMK_ROUTE_OPEN && c->mode == GMK_FANOUT ? gmk_outlet_find(b->k, r->sub)
+                                                                           : NULL;
+    if (m == NULL || p == NULL || (p->flags & GMK_CONTROL_CONSUMES) != 0 || r->taken != r->acked)
+        return;
+    gmk_outlet_end(b->f, m, GMK_DROP_CLOSED);
+    gmk_route_out_end(b, c->index);
+    b->changes_seen++;
+}
+
+/* What is to be said and done about a channel.  False: stop here. */
+static bool scan_one(gmk_bridge_t *b, uint32_t index)
+{
+    gmk_channel_t *c = channel_at(b, index);
+    if (c == NULL)
         return true;
+    leave(b, c);
     bool consumes = c->sys ? b->v.side == 0 : consumed_here(b, c);
     if (!tell_channel(b, c, consumes ? GMK_CONTROL_CONSUMES : 0) || !join(b, c))
         return false;
@@ -434,6 +471,9 @@ static bool scan_one(gmk_bridge_t *b, uint32_t index)
 /* With the control lock. */
 static bool scan(gmk_bridge_t *b)
 {
+    for (uint32_t i = 0; i < GMK_MAX_CHANNELS; i++)
+        if (!scan_ended(b, i))
+            return false;
     for (uint32_t i = 0; i < GMK_MAX_CHANNELS; i++)
         if (!scan_one(b, i))
             return false;
@@ -500,17 +540,26 @@ bool gmk_wiring_round(gmk_bridge_t *b)
         (void)answer(b);
     if (!b->scan_due && changes == b->changes_seen && !closing_route(b))
         return any;
+    uint64_t said = b->control_out.tail;
     b->changes_seen = changes;
     gmk_hal_lock_acquire(&b->k->control);
     b->scan_due = !scan(b);
     gmk_hal_lock_release(&b->k->control);
+    any |= said != b->control_out.tail;
     if (gmk_bridge_state(b) == GMK_BRIDGE_HELLO && !b->scan_due && gmk_wiring_ready(b)) {
         gmk_fence_join(b);
         gmk_store32(&b->state, GMK_BRIDGE_READY, GMK_REL, GMK_KERNEL);
         gmk_store64(&b->v.mine->state, GMK_BRIDGE_READY, GMK_REL, GMK_SYSTEM);
         b->signal = true;
+        any = true;
     }
-    return true;
+    return any;
+}
+
+bool gmk_wiring_due(gmk_bridge_t *b)
+{
+    return gmk_load64(&b->k->chans->changes, GMK_ACQ, GMK_KERNEL) != b->changes_seen ||
+           ((b->scan_due || gmk_trace_ask_due(b)) && has_room(b, 2));
 }
 
 /* ---- beginning and end --------------------------------------------------------------------- */
@@ -540,8 +589,10 @@ void gmk_wiring_part(gmk_bridge_t *b, bool keep)
         }
         if (m != NULL && r->held)
             gmk_channel_hold(b->f, m->chan, false);
-        if (m != NULL)
+        if (m != NULL) {
+            gmk_egress_leave(b, r, m);
             gmk_outlet_end(b->f, m, GMK_DROP_BRIDGE);
+        }
         gmk_route_out_end(b, route);
     }
     for (uint32_t i = 0; i < GMK_REGION_ROUTES; i++)

@@ -146,7 +146,13 @@ static gmk_channel_t *channel_new(gmk_core_t *k, const gmk_chan_cfg_t *cfg, uint
 }
 
 /* Whoever mirrors the channels (a bridge) looks at them again. */
-static void note_change(gmk_core_t *k) { (void)gmk_add64(&k->chans->changes, 1, GMK_ACQ_REL, GMK_KERNEL); }
+static void note_change(gmk_core_t *k)
+{
+    (void)gmk_add64(&k->chans->changes, 1, GMK_ACQ_REL, GMK_KERNEL);
+    for (uint32_t i = 0; gmk_load32(&k->bridges, GMK_ACQ, GMK_KERNEL) != 0 && i < k->n_ports; i++)
+        if (gmk_load32(&k->ports[i].in_use, GMK_ACQ, GMK_KERNEL) != GMK_PORT_FREE)
+            gmk_hal_park_wake(&k->ports[i].park);
+}
 
 int gmk_channel_open(gmk_front_t *f, const gmk_chan_cfg_t *cfg, bool sys, uint32_t *handle)
 {

@@ -130,7 +130,8 @@ static bool no_gpu(void)
     char command[4096];
     if (strcmp(where(), "cuda") != 0)
         return false;
-    snprintf(command, sizeof command, "'%s' --probe >/dev/null 2>&1", getenv("ACCEPT_HOST"));
+    snprintf(command, sizeof command, "'%s' --probe --image '%s' >/dev/null 2>&1", getenv("ACCEPT_HOST"),
+             getenv("ACCEPT_IMAGE"));
     int status = system(command);
     return WIFEXITED(status) && WEXITSTATUS(status) == GMK_HOST_EXIT_NO_DEVICE;
 }
