@@ -309,6 +309,163 @@ static void test_gone_for_good(void **state)
     peers_end(&p);
 }
 
+/* ---- many channels ------------------------------------------------------------------------- */
+
+#define NAMES 40u
+static void channel_name(char name[16], uint32_t i) { snprintf(name, 16, "t.c%02u", i); }
+
+/* Opens as many channels on both sides, consumed there. */
+static void open_many(peers_t *p, gmk_chan_t near[], uint32_t n)
+{
+    const gmk_sub_cfg_t sub = {.handler = B_OTHER};
+    for (uint32_t i = 0; i < n; i++) {
+        char name[16];
+        gmk_chan_t far;
+        channel_name(name, i);
+        const gmk_chan_cfg_t cfg = {.name = name, .slots = 64};
+        assert_int_equal(gmk_chan_open(p->c[CPU], &cfg, &near[i]), GMK_OK);
+        assert_int_equal(gmk_chan_open(p->c[GPU], &cfg, &far), GMK_OK);
+        assert_int_equal(gmk_chan_sub(p->c[GPU], far, &sub, NULL), GMK_OK);
+    }
+    KIT_WAIT(peers_stats(p, CPU).routes_out == n);
+}
+
+static const gmk_chan_decl_t nothing[] = {{.name = "t.unused", .direction = GMK_PRODUCES}};
+
+/* Each of them gets its part of the pool, also when there are more than parts of the usual size. */
+static void test_payloads_on_many_channels(void **state)
+{
+    gmk_chan_t near[NAMES];
+    peers_t p;
+    (void)state;
+    PEERS_BOOT(&p, nothing, nothing);
+    open_many(&p, near, NAMES);
+    for (uint32_t i = 0; i < NAMES * 8; i++)
+        send_payload(&p, CPU, near[i % NAMES], i % 3 == 0 ? 70000 : 100, i);
+    KIT_WAIT(gmk_bridge_flush(p.end[CPU], KIT_PATIENCE) == GMK_OK);
+    kit_drain(&p.kit[GPU]);
+    assert_int_equal(peers_stats(&p, CPU).dropped, 0);
+    assert_int_equal(peers_stats(&p, GPU).payloads_in, NAMES * 8);
+    peers_end(&p);
+}
+
+/* One that needs most of the pool waits until the others have given up their parts. */
+static void test_a_payload_for_most_of_the_pool(void **state)
+{
+    gmk_chan_t near[8];
+    peers_t p;
+    (void)state;
+    PEERS_BOOT(&p, nothing, nothing);
+    open_many(&p, near, 8);
+    for (uint32_t i = 0; i < 8; i++)
+        send_payload(&p, CPU, near[i], 1000, i);
+    send_payload(&p, CPU, near[0], 3500000, 9);
+    KIT_WAIT(gmk_bridge_flush(p.end[CPU], KIT_PATIENCE) == GMK_OK);
+    assert_int_equal(peers_stats(&p, CPU).dropped, 0);
+    assert_int_equal(peers_stats(&p, CPU).payloads_out, 9);
+    peers_end(&p);
+}
+
+/* A name that is closed and opened again is joined again, in whatever place of the table. */
+static void test_closed_and_opened_again(void **state)
+{
+    gmk_chan_t near[4], far;
+    peers_t p;
+    (void)state;
+    PEERS_BOOT(&p, nothing, nothing);
+    open_many(&p, near, 4);
+    for (uint32_t round = 0; round < 3; round++) {
+        const gmk_sub_cfg_t sub = {.handler = B_OTHER};
+        const gmk_chan_cfg_t cfg = {.name = "t.c03", .slots = 64};
+        gmk_task_t t = {.meta0 = round};
+        if (round == 1) /* a place further up comes free first */
+            assert_int_equal(gmk_chan_close(p.c[CPU], near[0]), GMK_OK);
+        if (round == 1)
+            assert_int_equal(gmk_wait_closed(p.c[CPU], near[0], KIT_PATIENCE), GMK_OK);
+        assert_int_equal(gmk_chan_close(p.c[CPU], near[3]), GMK_OK);
+        KIT_WAIT(gmk_chan_find(p.c[GPU], "t.c03", &far) == GMK_ERR_NOTFOUND); /* closed there, too */
+        assert_int_equal(gmk_chan_open(p.c[CPU], &cfg, &near[3]), GMK_OK);
+        assert_int_equal(gmk_chan_open(p.c[GPU], &cfg, &far), GMK_OK);
+        assert_int_equal(gmk_chan_sub(p.c[GPU], far, &sub, NULL), GMK_OK);
+        assert_int_equal(gmk_chan_emit(p.c[CPU], near[3], &t), GMK_OK);
+        KIT_WAIT(atomic_load(&noted[GPU][B_OTHER].n) == round + 1);
+    }
+    peers_end(&p);
+}
+
+/* A channel that is closed under a peer that is dead, or away, ends all the same. */
+static void test_closed_without_a_peer(void **state)
+{
+    peers_t p;
+    (void)state;
+    for (uint32_t away = 0; away < 2; away++) {
+        PEERS_BOOT(&p, sends, gets);
+        gmk_chan_t ch = peers_chan(&p, CPU, "t.to");
+        atomic_store(&noted[GPU][B_NOTE].hold, 1);
+        for (uint32_t i = 0; i < 900; i++) {
+            gmk_task_t t = {.meta0 = i, .flags = i % 2 == 0 ? GMK_TASK_IDEMPOTENT : 0};
+            assert_int_equal(gmk_chan_emit_wait(p.c[CPU], ch, &t, KIT_PATIENCE), GMK_OK);
+        }
+        if (away != 0)
+            assert_int_equal(gmk_bridge_down(p.end[CPU], true), GMK_OK);
+        assert_int_equal(gmk_chan_close(p.c[CPU], ch), GMK_OK);
+        if (away == 0)
+            assert_int_equal(gmk_bridge_down(p.end[CPU], true), GMK_OK);
+        assert_int_equal(gmk_wait_closed(p.c[CPU], ch, KIT_PATIENCE), GMK_OK);
+        kit_drain(&p.kit[CPU]);
+        kit_conserved(&p.kit[CPU], 0);
+        atomic_store(&noted[GPU][B_NOTE].hold, 0);
+        peers_end(&p);
+    }
+}
+
+/* ---- turns --------------------------------------------------------------------------------- */
+
+/* A flood on one channel does not keep a few messages of another from passing. */
+static void test_routes_take_turns(void **state)
+{
+    gmk_chan_t near[2];
+    peers_t p;
+    uint64_t flood = 0;
+    (void)state;
+    PEERS_BOOT(&p, nothing, nothing);
+    open_many(&p, near, 2);
+    for (uint32_t i = 0; i < 200; i++) {
+        gmk_task_t t = {.flags = GMK_PRIO_1, .meta0 = i};
+        for (uint32_t j = 0; j < 100; j++)
+            flood += gmk_chan_emit(p.c[CPU], near[0], &t) == GMK_OK;
+        assert_int_equal(gmk_chan_emit_wait(p.c[CPU], near[1], &t, KIT_PATIENCE), GMK_OK);
+    }
+    KIT_WAIT(atomic_load(&noted[GPU][B_OTHER].n) == (uint32_t)flood + 200);
+    peers_end(&p);
+}
+
+/* The peer's last subscriber of a fan-out channel goes: its messages are not carried any more. */
+static void test_the_last_consumer_leaves(void **state)
+{
+    const gmk_chan_cfg_t cfg = {.name = "t.fan", .mode = GMK_FANOUT};
+    const gmk_sub_cfg_t sub = {.handler = B_OTHER};
+    gmk_chan_t near, far;
+    gmk_sub_t there;
+    peers_t p;
+    (void)state;
+    PEERS_BOOT(&p, nothing, nothing);
+    assert_int_equal(gmk_chan_open(p.c[CPU], &cfg, &near), GMK_OK);
+    assert_int_equal(gmk_chan_open(p.c[GPU], &cfg, &far), GMK_OK);
+    for (uint32_t round = 0; round < 3; round++) {
+        assert_int_equal(gmk_chan_sub(p.c[GPU], far, &sub, &there), GMK_OK);
+        KIT_WAIT(peers_stats(&p, CPU).routes_out == 1);
+        gmk_task_t t = {.meta0 = round};
+        assert_int_equal(gmk_chan_emit(p.c[CPU], near, &t), GMK_OK);
+        KIT_WAIT(atomic_load(&noted[GPU][B_OTHER].n) == round + 1);
+        assert_int_equal(gmk_chan_unsub(p.c[GPU], there), GMK_OK);
+        KIT_WAIT(peers_stats(&p, CPU).routes_out == 0);
+        assert_int_equal(gmk_chan_emit(p.c[CPU], near, &t), GMK_OK); /* unheard */
+    }
+    assert_int_equal(kit_stats(&p.kit[CPU]).unheard, 3);
+    peers_end(&p);
+}
+
 static void test_an_epoch_is_used_once(void **state)
 {
     peers_t p;
@@ -338,6 +495,12 @@ int main(void)
         cmocka_unit_test(test_reset),
         cmocka_unit_test(test_gone_for_good),
         cmocka_unit_test(test_an_epoch_is_used_once),
+        cmocka_unit_test(test_payloads_on_many_channels),
+        cmocka_unit_test(test_a_payload_for_most_of_the_pool),
+        cmocka_unit_test(test_closed_and_opened_again),
+        cmocka_unit_test(test_closed_without_a_peer),
+        cmocka_unit_test(test_routes_take_turns),
+        cmocka_unit_test(test_the_last_consumer_leaves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -108,7 +108,7 @@ int gmk_bridge_up(gmk_bridge_t *b, void *region, uint64_t bytes, uint32_t side);
  */
 int gmk_bridge_wait_ready(gmk_bridge_t *b, uint64_t timeout_ns);
 
-/* Waits until what had been emitted to the peer by now is acknowledged.  OK, TIMEOUT, STATE (not READY). */
+/* Waits for a moment at which all that was emitted to the peer is acknowledged.  OK, TIMEOUT, STATE (not READY). */
 int gmk_bridge_flush(gmk_bridge_t *b, uint64_t timeout_ns);
 
 /*
@@ -178,7 +178,7 @@ int gmk_bridge_peer_worker(gmk_bridge_t *b, uint32_t w, uint64_t *beats, uint32_
 /*
  * Two kernels of one process joined by memory of it: allocates and formats a region and ties both ends to
  * it, each waking the other.  a is side 0.  cfg's names and args are used; the ends' wake functions are set.
- * gmk_bridge_part takes both down and frees the region.  Errors of region_format and bridge_up; ALLOC_FAIL.
+ * gmk_bridge_part takes both down and frees the region: before either end is destroyed.  Errors of region_format and bridge_up; ALLOC_FAIL.
  */
 typedef struct gmk_bridge_pair {
     void *region;
