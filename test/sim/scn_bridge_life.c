@@ -156,6 +156,14 @@ void scn_bridge_disagree(void *arg)
 
 #define SLEEP_BURSTS 6u
 
+/* Slow enough, now and then, that a pump sleeps with messages for a full channel. */
+static int sleep_note(gmk_ctx_t *c)
+{
+    if (sim_rand(4) == 0)
+        sim_sleep(sim_rand(40000));
+    return duo_note(c);
+}
+
 static void sleep_until_heard(const uint32_t *heard, uint32_t n)
 {
     uint64_t began = sim_time();
@@ -169,7 +177,7 @@ static void sleep_until_heard(const uint32_t *heard, uint32_t n)
 void scn_bridge_sleep(void *arg)
 {
     static const gmk_handler_reg_t handlers[] = {
-        {.type = 1, .fn = duo_note}, {.type = 2, .fn = duo_note}, SCN_LETTER_HANDLER};
+        {.type = 1, .fn = sleep_note}, {.type = 2, .fn = sleep_note}, SCN_LETTER_HANDLER};
     uint32_t deaf = sim_rand(4); /* bit: the pump of that side cannot be woken */
     (void)arg;
     duo_choose();
