@@ -2,6 +2,7 @@
 /* scn_bridge_life.c — bridges that are wired anew, that sleep, and whose one kernel is a device. */
 #include "duo.h"
 
+#include "../../bridge/bridge_int.h"
 #include "../../gpu/device.h"
 
 #include <string.h>
@@ -193,6 +194,9 @@ void scn_bridge_sleep(void *arg)
     DUO_BOOT(handlers);
     sim_options()->early_timeout = 0;
     sim_options()->delayed = sim_rand(2) == 0 ? 0 : 4096;
+    for (uint32_t side = 0; side < 2; side++) /* one that can be woken sleeps on, as with gmk_bridge_join */
+        if ((deaf >> side & 1) == 0)
+            duo.at[side]->b->nap_ns = duo.at[side]->cfg.beat_ns;
     (void)duo_add("t.to", (gmk_chan_cfg_t){.slots = 1 + sim_rand(4)}, DUO_FROM_CPU, DUO_FROM_GPU);
     (void)duo_add("t.back", (gmk_chan_cfg_t){.slots = 1 + sim_rand(4)}, DUO_FROM_GPU, DUO_FROM_CPU);
     duo_open();
