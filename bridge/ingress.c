@@ -46,7 +46,7 @@ static bool check(gmk_bridge_t *b, gmk_task_t *t, bool traced)
     if (t->type >= b->k->n_types)
         t->type = 0;
     t->flags = (uint16_t)(t->flags & (GMK_TASK_USER_FLAGS & ~GMK_TASK_DETERMINISTIC));
-    t->seq = gmk_hop(b, t->seq, b->v.side); /* for the trace, see emit.c: the channel gives it a number */
+    t->seq = gmk_hop(b, t->seq, 1 - b->v.side); /* for the trace, see emit.c: the channel gives it a number */
     t->retry_count = traced;
     return true;
 }
