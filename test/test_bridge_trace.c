@@ -277,13 +277,14 @@ static void test_sampling_goes_across(void **state)
     char there[GMK_NAME_MAX + 1];
     (void)state;
     PEERS_BOOT(&p, near_chans, far_chans);
-    emit(&p, GPU, "t.back", 3, 0); /* so that numbers differ */
+    emit(&p, GPU, "t.to", 3, 0); /* so that numbers differ */
+    KIT_WAIT(atomic_load(&noted[GPU][B_OTHER].n) == 3);
     for (uint32_t i = 0; i < 2; i++) {
         trace_at(&p, i, GMK_TRACE_ALL);
         assert_int_equal(gmk_trace_sample(&p.kit[i].k, 4), GMK_OK);
     }
     emit(&p, CPU, "t.to", 100, 0);
-    KIT_WAIT(atomic_load(&noted[GPU][B_OTHER].n) == 100);
+    KIT_WAIT(atomic_load(&noted[GPU][B_OTHER].n) == 103);
     kit_drain(&p.kit[GPU]);
     export_fxt(&p, &t);
     handler_name(&p, GPU, B_OTHER, there);
@@ -509,6 +510,8 @@ static void test_a_peer_whose_workers_hang(void **state)
     emit(&p, GPU, "t.held", 1, 0);
     emit(&p, CPU, "t.to", 1, 0);
     handler_name(&p, GPU, B_OTHER, there);
+    for (uint32_t i = 0; i < 2; i++) /* both are in a handler */
+        KIT_WAIT(gmk_load32(&p.kit[GPU].k.core->workers[i].cur_type, GMK_ACQ, GMK_KERNEL) != 0);
     uint32_t hangs = 0;
     for (uint64_t until = kit_now() + KIT_PATIENCE; hangs == 0 && kit_now() < until;) {
         export_fxt(&p, &t);
