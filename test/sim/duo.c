@@ -27,7 +27,7 @@ void duo_choose(void)
     for (uint32_t side = 0; side < 2; side++) {
         duo_end_t *e = duo.at[side] = &duo.end[side];
         e->kernel = side + 1;
-        e->workers = scn_workers();
+        e->workers = side == DUO_CPU ? scn_workers() : 1 + sim_rand(2);
         e->cfg = (gmk_bridge_cfg_t){.batch = (uint32_t)ONE_OF(1, 4, 64),
                                     .flush_ns = ONE_OF(1, 1000, 10000),
                                     .beat_ns = ONE_OF(50000, 1000000, 100000000),

@@ -39,6 +39,7 @@ void scn_bridge_order(void *arg)
 /* ---- full channels ------------------------------------------------------------------------- */
 
 #define FULL_MESSAGES 28u
+#define FULL_QUESTIONS 12u
 
 static struct {
     uint32_t answered, asked, waited;
@@ -106,7 +107,7 @@ static void full_ask(void *arg)
     (void)arg;
     (void)sim_kernel(duo.at[DUO_CPU]->kernel);
     gmk_ctx_t *c = scn_attach(&duo.at[DUO_CPU]->s, &port);
-    for (uint32_t i = 0; i < FULL_MESSAGES; i++) {
+    for (uint32_t i = 0; i < FULL_QUESTIONS; i++) {
         gmk_task_t t = {.meta0 = i};
         sim_check(duo_emit(c, duo.line[2].ch[DUO_CPU], &t));
     }
@@ -144,7 +145,7 @@ void scn_bridge_full(void *arg)
             full_shut(side);
     duo_send(s, 1, FULL_MESSAGES);
     sim_check(sim_thread_create(&asker, "ask", 1, full_ask, NULL) == 0);
-    full_until(&full.answered, FULL_MESSAGES);
+    full_until(&full.answered, FULL_QUESTIONS);
     for (uint32_t side = 0; side < 2; side++) {
         duo_line_t *l = &duo.line[1 - side]; /* what this side hears */
         if (!shut[side])
@@ -172,7 +173,7 @@ void scn_bridge_full(void *arg)
 /* A lossy line never holds its sender; what does not arrive is accounted for, and the rest is in order. */
 void scn_bridge_lossy(void *arg)
 {
-    uint32_t mode = sim_rand(2), n = 20 + sim_rand(40);
+    uint32_t mode = sim_rand(2), n = 10 + sim_rand(30);
     (void)arg;
     duo_choose();
     DUO_BOOT(notes);

@@ -155,7 +155,7 @@ void scn_bridge_disagree(void *arg)
 
 /* ---- sleep --------------------------------------------------------------------------------- */
 
-#define SLEEP_BURSTS 6u
+#define SLEEP_BURSTS 4u
 
 /* Slow enough, now and then, that a pump sleeps with messages for a full channel. */
 static int sleep_note(gmk_ctx_t *c)
