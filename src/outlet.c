@@ -65,7 +65,8 @@ void gmk_outlet_end(gmk_front_t *f, gmk_mailbox_t *m, int reason)
 {
     if (gmk_load32(&m->leaving, GMK_ACQ, GMK_KERNEL) == 0)
         gmk_channel_unsub(f, m, reason);
-    gmk_store32(&m->own.type, 1, GMK_RLX, GMK_KERNEL); /* any but 0: a fan-out's record of 0 is its distributor's */
+    gmk_store32(&m->own.type, 1, GMK_RLX,
+                GMK_KERNEL); /* any but 0: a fan-out's record of 0 is its distributor's */
     gmk_store64(&m->port, 0, GMK_REL, GMK_KERNEL);
     if (has_turn(m))
         gmk_store64(&m->in->port, 0, GMK_REL, GMK_KERNEL);
