@@ -17,10 +17,10 @@ enum { CPU = 0, GPU = 1 };
 
 /* What the handlers of one type on one kernel were given. */
 typedef struct noted {
-    atomic_uint n;
-    atomic_uint hold;    /* handlers wait while it is set */
-    atomic_uint letters; /* deliveries that dead letters stand for */
-    atomic_int code;     /* of the last letter */
+    atomic_uint claimed, n; /* begun, and noted */
+    atomic_uint hold;       /* handlers wait while it is set */
+    atomic_uint letters;    /* deliveries that dead letters stand for */
+    atomic_int code;        /* of the last letter */
     uint64_t meta0[MANY];
     uint32_t sum[MANY]; /* of the payload's bytes */
     uint32_t len[MANY];
@@ -55,14 +55,14 @@ static inline int note_on(gmk_ctx_t *c, uint32_t side)
         atomic_fetch_add(&s->letters, gmk_dead_count(t));
         atomic_store(&s->code, gmk_dead_code(t));
     }
-    uint32_t i = atomic_load(&s->n);
+    uint32_t i = atomic_fetch_add(&s->claimed, 1); /* deliveries of several channels may come at once */
     if (i < MANY) {
         s->meta0[i] = t->meta0;
         s->len[i] = t->payload_len;
         s->sum[i] = t->payload_ptr != 0 ? byte_sum((const void *)(uintptr_t)t->payload_ptr, t->payload_len)
                                         : 0;
     }
-    atomic_store(&s->n, i + 1); /* each type's deliveries are ordered */
+    atomic_fetch_add(&s->n, 1);
     return GMK_OK;
 }
 
