@@ -513,7 +513,8 @@ static void test_a_peer_whose_workers_hang(void **state)
     for (uint32_t i = 0; i < 2; i++) /* both are in a handler */
         KIT_WAIT(gmk_load32(&p.kit[GPU].k.core->workers[i].cur_type, GMK_ACQ, GMK_KERNEL) != 0);
     uint32_t hangs = 0;
-    for (uint64_t until = kit_now() + KIT_PATIENCE / 4; hangs == 0 && kit_now() < until;) { /* they hold on longer */
+    for (uint64_t until = kit_now() + KIT_PATIENCE / 4;
+         hangs == 0 && kit_now() < until;) { /* they hold on longer */
         export_fxt(&p, &t);
         hangs = count(&t, process_of(&t, "gpu.0"), FXT_BEGIN, there);
         fxt_free(&t);
