@@ -378,6 +378,8 @@ static bool can_rest(gmk_bridge_t *b, gmk_route_in_t *r)
         b->poll = true;
     (void)gmk_or64(&c->port_waiters, (uint64_t)1 << (b->f - b->k->ports), GMK_ACQ_REL, GMK_KERNEL);
     gmk_fence(GMK_SEQ, GMK_KERNEL);
+    if (c->inbound != 0)
+        b->poll = true; /* who gives credits back looks at the others' limit */
     return gmk_chan_free(c, gmk_prio(stashed(b, r, r->delivered))) == 0 || b->poll;
 }
 

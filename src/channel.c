@@ -130,7 +130,8 @@ static gmk_channel_t *channel_new(gmk_core_t *k, const gmk_chan_cfg_t *cfg, uint
     inlet_init(&c->in, c->handle);
     gmk_mpsc_init(&c->waiter_list);
     gmk_name_copy(c->name, cfg->name);
-    uint64_t size = ring_size(c->slots + c->replay);
+    c->inbound = cfg->mode == GMK_FANOUT && cfg->guarantee == GMK_LOSSLESS && cfg->replay == 0 ? c->slots : 0;
+    uint64_t size = ring_size(c->slots + c->replay + c->inbound);
     c->mask = size - 1;
     c->log = zalloc(k, size * sizeof(gmk_msg_t));
     c->sink = c->log == NULL || c->mode != GMK_P2P ? NULL : mailbox_new(k, c);

@@ -26,7 +26,13 @@
  * gate is the smallest `done`; an emitter may claim ticket t while t - gate < slots.  It is
  * recomputed only when credits seem to run out.  It carries the generation of the word: a value
  * computed for another set of subscribers is not used.
- *   - A slot is overwritten only `size` >= slots tickets later, when every subscriber has
+ *   - What arrives over a bridge may go `inbound` tickets further, slots again on a lossless fan-out channel.
+ *     Such a channel may be emitted on from both sides: were there one limit, each side's messages could hold all
+ *     slots here while they wait for slots there.  With it there is no such circle.  Say both sides are at their further
+ *     limit, with a and b as their oldest messages that the other has not accepted.  When a was emitted, fewer than
+ *     `slots` unaccepted ones were before it, and so for b; so whichever was emitted later has had fewer than `slots`
+ *     arrivals since, and its side is not at the further limit.
+ *   - A slot is overwritten only `size` >= slots + inbound tickets later, when every subscriber has
  *     copied it: done <= cursor always.
  *   - Where somebody else may claim messages from a mailbox (it sheds its oldest), a claim copies
  *     first and then moves the cursor by CAS: while the cursor still stands on the ticket, the
@@ -95,11 +101,11 @@ static inline void gmk_msg_load(const gmk_msg_t *m, gmk_task_t *t)
 /* Fields only the core touches, on the line of the word that every emitter owns anyway. */
 typedef struct gmk_inlet {
     _Alignas(GMK_CACHE_LINE) gmk_a64_t word;
-    gmk_a64_t gate;              /* ticket | generation bits */
-    uint32_t delivery;           /* what its activation records carry in task.channel */
-    gmk_a32_t type;              /* handler type, for grouping; 0 = distributor */
-    gmk_a32_t pinned;            /* 1 + worker index, 0 = any */
-    gmk_a64_t port;              /* gmk_front_t * of the port that takes its messages (outlet.h), 0 = workers do */
+    gmk_a64_t gate;    /* ticket | generation bits */
+    uint32_t delivery; /* what its activation records carry in task.channel */
+    gmk_a32_t type;    /* handler type, for grouping; 0 = distributor */
+    gmk_a32_t pinned;  /* 1 + worker index, 0 = any */
+    gmk_a64_t port;    /* gmk_front_t * of the port that takes its messages (outlet.h), 0 = workers do */
     gmk_node_t nodes[GMK_PRIOS]; /* for records that find a ring full, and for inboxes */
 } gmk_inlet_t;
 
@@ -112,8 +118,8 @@ typedef struct gmk_mailbox {
     gmk_msg_t *ring;     /* the log, or `own_ring` */
     gmk_msg_t *own_ring; /* fan-out lossy: its private copy of what was passed on */
     uint64_t mask;
-    uint32_t index;    /* in chan->subs */
-    uint32_t delivery; /* task.channel of its deliveries */
+    uint32_t index;       /* in chan->subs */
+    uint32_t delivery;    /* task.channel of its deliveries */
     uint64_t keep, label; /* of word 1 of a message: what is kept, and what is added: `delivery` */
     gmk_a64_t port;       /* an outlet: the gmk_front_t * of its port; else 0 */
     uint32_t running;     /* outlet: its port is the runner */
@@ -149,6 +155,7 @@ typedef struct gmk_channel {
     uint32_t index;
     uint32_t msg_type, mode, guarantee, flags;
     uint32_t slots, slots_low; /* credits for priority 0, for the others */
+    uint32_t inbound;          /* more of them, for what arrives over a bridge: see CREDITS */
     uint32_t replay;
     uint32_t sys;
     gmk_a32_t on_error;

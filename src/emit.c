@@ -274,6 +274,7 @@ static inline uint64_t claimed(uint64_t w, uint32_t prio, uint32_t take)
 int gmk_chan_put(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
 {
     uint32_t prio = gmk_prio(t), round = 0;
+    int64_t more = f->origin != 0 ? c->inbound : 0;
     uint64_t w = gmk_load64(&c->in.word, GMK_ACQ, GMK_KERNEL);
     for (;;) {
         if (GMK_UNLIKELY((w & GMK_W_CLOSED) != 0))
@@ -282,7 +283,7 @@ int gmk_chan_put(gmk_front_t *f, gmk_channel_t *c, gmk_task_t *t, uint32_t n)
         if (GMK_UNLIKELY(hearers == 0 && c->replay == 0))
             return unheard(f, c, t, n);
         if (GMK_UNLIKELY(credits_known(c, w, prio) < (int64_t)n)) {
-            int64_t left = credits_now(c, w, prio);
+            int64_t left = credits_now(c, w, prio) + more;
             if (left <= 0) {
                 if (!make_room(f, c, w, prio, round++))
                     return refused(f, c, t, n);

@@ -161,6 +161,37 @@ static void test_fanout_on_both_sides(void **state)
     peers_end(&p);
 }
 
+/* Both sides fill one channel, each waiting for the other's slots: what arrives has slots of its own. */
+static void test_fanout_full_on_both_sides(void **state)
+{
+    const gmk_chan_decl_t both[] = {{.name = "t.all",
+                                     .direction = GMK_CONSUMES | GMK_PRODUCES,
+                                     .mode = GMK_FANOUT,
+                                     .msg_type = 7,
+                                     .slots = 8,
+                                     .handler = B_NOTE}};
+    const uint32_t each = 5000;
+    uint32_t sent[2] = {0, 0};
+    gmk_chan_t ch[2];
+    peers_t p;
+    (void)state;
+    PEERS_BOOT(&p, both, both);
+    for (uint32_t i = 0; i < 2; i++)
+        ch[i] = peers_chan(&p, i, "t.all");
+    for (uint64_t quiet = kit_now(); sent[CPU] + sent[GPU] < 2 * each && kit_now() - quiet < KIT_PATIENCE;)
+        for (uint32_t i = 0; i < 2; i++) {
+            gmk_task_t t = {.meta0 = sent[i]};
+            if (sent[i] < each && gmk_chan_emit(p.c[i], ch[i], &t) == GMK_OK) {
+                sent[i]++;
+                quiet = kit_now();
+            }
+        }
+    assert_int_equal(sent[CPU] + sent[GPU], 2 * each);
+    KIT_WAIT(atomic_load(&noted[GPU][B_NOTE].n) == 2 * each &&
+             atomic_load(&noted[CPU][B_NOTE].n) == 2 * each);
+    peers_end(&p);
+}
+
 static void test_lossy_sheds_for_the_slow_one(void **state)
 {
     const gmk_chan_decl_t out[] = {
@@ -489,6 +520,7 @@ int main(void)
         cmocka_unit_test(test_payload_larger_than_the_pool),
         cmocka_unit_test(test_batches_grow),
         cmocka_unit_test(test_fanout_on_both_sides),
+        cmocka_unit_test(test_fanout_full_on_both_sides),
         cmocka_unit_test(test_lossy_sheds_for_the_slow_one),
         cmocka_unit_test(test_opened_later),
         cmocka_unit_test(test_disagreements),
