@@ -138,7 +138,8 @@ int gmk_det_input(gmk_front_t *f, const gmk_task_t *t, uint32_t chan, uint32_t t
     i->next = d->inputs;
     d->inputs = i;
     gmk_hal_lock_release(&d->lock);
-    if ((k->flags & GMK_BOOT_AUTO_TICK) != 0 || gmk_load32(&d->joined, GMK_RLX, GMK_KERNEL) != 0)
+    /* If the run has ended meanwhile, the input is dropped: whoever ended it may have looked before it was there. */
+    if ((k->flags & GMK_BOOT_AUTO_TICK) != 0 || gmk_det_joined(d) || gmk_det_over(k) < 0)
         gmk_det_advance(f);
     return GMK_OK;
 }
