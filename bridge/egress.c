@@ -398,7 +398,9 @@ static bool acks_of(gmk_bridge_t *b, uint32_t route)
     }
     gmk_mailbox_t *m = outlet(b, r);
     uint64_t was = r->acked;
-    while (r->acked != delivered && m != NULL) {
+    if (m == NULL)
+        return false;
+    while (r->acked != delivered) {
         gmk_ledger_t *e = entry(b, r, r->acked);
         if ((e->task.flags & GMK_TASK_IDEMPOTENT) != 0 && (int64_t)(completed - r->acked) <= 0)
             break;

@@ -180,10 +180,11 @@ typedef struct gmk_front {
     struct gmk_worker *worker; /* NULL for a port and for `outside` */
     gmk_counts_t *counts;
     gmk_trace_ring_t *ring;
-    gmk_a64_t credits;     /* worker scope: task credits at hand */
-    uint32_t index;        /* of this front: its shard */
-    uint32_t shared;       /* 1 for `outside`: several threads use it at once, it has no caches */
-    uint32_t origin;       /* what messages emitted here are marked with: a bridge's number, 0 = this kernel's own */
+    gmk_a64_t credits; /* worker scope: task credits at hand */
+    uint32_t index;    /* of this front: its shard */
+    uint32_t shared;   /* 1 for `outside`: several threads use it at once, it has no caches */
+    uint32_t
+        origin; /* what messages emitted here are marked with: a bridge's number, 0 = this kernel's own */
     gmk_a32_t depth;       /* > 0 while inside the core: a fault is then fatal */
     gmk_a32_t sample_left; /* enqueues until the next one is stamped */
 
@@ -271,10 +272,10 @@ typedef struct gmk_worker {
     gmk_a32_t state;     /* enum gmk_worker_state */
     gmk_a32_t condemned; /* set by the rescuer, see watchdog.c */
     gmk_a32_t cur;       /* 1 + position of the running task, 0 = none */
-    gmk_a32_t cur_type; /* of the running task, 0 = none */
-    gmk_a32_t batched; /* tasks in the batch under way */
-    gmk_a32_t rescued; /* 1 + first position the rescuer took, | GMK_RESCUED_NEXT; 0 = undecided */
-    gmk_a64_t beats;   /* grows with every batch and gmk_over_budget */
+    gmk_a32_t cur_type;  /* of the running task, 0 = none */
+    gmk_a32_t batched;   /* tasks in the batch under way */
+    gmk_a32_t rescued;   /* 1 + first position the rescuer took, | GMK_RESCUED_NEXT; 0 = undecided */
+    gmk_a64_t beats;     /* grows with every batch and gmk_over_budget */
 
     _Alignas(GMK_CACHE_LINE) gmk_hal_park_t park;
     gmk_hal_thread_t thread;

@@ -81,7 +81,8 @@ static void run_mailbox(gmk_lane_t *l, gmk_mailbox_t *m)
 {
     gmk_front_t *f = l->ctx.front;
     gmk_channel_t *c = m->chan;
-    if (GMK_UNLIKELY((m->pinned != 0 && m->pinned - 1 != gmk_lane_worker(l)->index) || gmk_load64(&m->port, GMK_ACQ, GMK_KERNEL) != 0)) {
+    if (GMK_UNLIKELY((m->pinned != 0 && m->pinned - 1 != gmk_lane_worker(l)->index) ||
+                     gmk_load64(&m->port, GMK_ACQ, GMK_KERNEL) != 0)) {
         gmk_inlet_requeue(f, m->in); /* the record is older than the pin or the port, or was rescued */
         return;
     }

@@ -99,7 +99,7 @@ void gmk_observed_leave(gmk_core_t *k, gmk_observed_peer_t *p)
     gmk_observed_peer_t **at = &k->registry->peers;
     while (*at != NULL && *at != p)
         at = &(*at)->next;
-    if (*at == p)
+    if (*at != NULL)
         *at = p->next;
     gmk_hal_lock_release(&k->control);
     for (uint32_t round = 0; gmk_load32(&p->users, GMK_ACQ, GMK_KERNEL) != 0; round++)
