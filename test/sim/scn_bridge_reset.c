@@ -221,10 +221,7 @@ static uint64_t *wild_place(const gmk_region_view_t *v)
     }
 }
 
-/* But for what makes a message deterministic: that waits for a tick of both, which is another scenario's. */
-#define WILD_MASK (~((uint64_t)GMK_TASK_DETERMINISTIC << 32))
-
-static uint64_t wild_choose(const gmk_region_view_t *v, uint64_t was)
+static uint64_t wild_word(const gmk_region_view_t *v, uint64_t was)
 {
     switch (sim_rand(6)) {
     case 0: return (uint64_t)v->epoch << 32 | (1 + sim_rand(3)); /* a commit, perhaps */
@@ -234,11 +231,6 @@ static uint64_t wild_choose(const gmk_region_view_t *v, uint64_t was)
     case 4: return (uint64_t)sim_rand(UINT32_MAX) << 32 | sim_rand(UINT32_MAX);
     default: return sim_rand(8);
     }
-}
-
-static uint64_t wild_word(const gmk_region_view_t *v, uint64_t was)
-{
-    return wild_choose(v, was) & WILD_MASK;
 }
 
 /* Writes words, torn in two, or words that had been there before; of both kernels' parts, or of one's. */
