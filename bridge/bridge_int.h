@@ -53,6 +53,7 @@ typedef struct gmk_route_out {
     uint64_t base;     /* `acked` when the route was opened: numbers in the region begin there */
     uint32_t granted;  /* messages the peer has room for */
     uint32_t question; /* number of the ROUTE that waits for its answer */
+    uint32_t with;     /* the handle of the channel there */
     bool held;         /* emits answer CLOSED until the peer is back */
     /* The route's part of the pool: a ring of bytes. */
     uint32_t unit, n_units; /* 0 units = none yet */
@@ -71,6 +72,7 @@ typedef struct gmk_route_in {
     uint32_t copied;
     bool answer_due;   /* GRANT or REFUSE */
     uint32_t question; /* that it answers */
+    uint32_t with;     /* the handle of the channel there */
     int refused;       /* the code, or OK */
     /* Up to where messages are to be completed before that is said: see ingress.c. */
     bool marked;
@@ -81,6 +83,7 @@ typedef struct gmk_route_in {
 typedef struct gmk_peer_chan {
     char name[GMK_NAME_MAX + 1], owner[GMK_NAME_MAX + 1];
     uint32_t msg_type, slots;
+    uint32_t handle; /* which one of this name */
     uint8_t mode, guarantee, flags, known;
 } gmk_peer_chan_t;
 

@@ -101,15 +101,15 @@ typedef struct gmk_region_side {
 /* What a control slot carries in its body. */
 enum gmk_control_op {
     GMK_CONTROL_OWNER = 1, /* name: of the module that the next DECL is of */
-    GMK_CONTROL_DECL,      /* a channel of the sender: name, msg_type, mode, guarantee, slots, flags */
-    GMK_CONTROL_END,       /* the sender has told all it had at first */
-    GMK_CONTROL_ROUTE, /* the sender will send on route: name of the channel; msg_type: number of the question */
-    GMK_CONTROL_GRANT,  /* route may carry slots messages at a time; msg_type: as asked */
+    GMK_CONTROL_DECL, /* a channel of the sender: name, msg_type, mode, guarantee, slots, flags; route: its handle */
+    GMK_CONTROL_END, /* the sender has told all it had at first */
+    GMK_CONTROL_ROUTE, /* the sender will send on route: name of the channel, slots: its handle; msg_type: number of the question */
+    GMK_CONTROL_GRANT, /* route may carry slots messages at a time; msg_type: as asked, time[0]: handle of the channel */
     GMK_CONTROL_REFUSE, /* there will be no such route; slots is the code, as uint32; msg_type: as asked */
-    GMK_CONTROL_CLOSE,  /* the channel name was closed */
-    GMK_CONTROL_PING,   /* clock: time[0] = sender's clock */
-    GMK_CONTROL_PONG,   /* clock: time[0] as pinged, time[1] when it arrived, time[2] when this was sent */
-    GMK_CONTROL_TRACE   /* side 0 wants traces with every beat (flags: 1), and an answer to its requests up to
+    GMK_CONTROL_CLOSE, /* the channel name with handle route was closed, one with the receiver's of handle msg_type; 0 = none */
+    GMK_CONTROL_PING, /* clock: time[0] = sender's clock */
+    GMK_CONTROL_PONG, /* clock: time[0] as pinged, time[1] when it arrived, time[2] when this was sent */
+    GMK_CONTROL_TRACE /* side 0 wants traces with every beat (flags: 1), and an answer to its requests up to
                               time[0] for all records, and time[1] for all figures: see trace_msg.h */
 };
 

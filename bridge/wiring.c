@@ -155,6 +155,7 @@ static void hear_decl(gmk_bridge_t *b, const gmk_control_t *c)
                            .mode = c->mode,
                            .guarantee = c->guarantee,
                            .flags = c->flags,
+                           .handle = c->route,
                            .known = 1};
     gmk_name_copy(p->name, c->u.name);
     gmk_name_copy(p->owner, b->heard_owner);
@@ -173,20 +174,19 @@ static gmk_channel_t *find(const gmk_bridge_t *b, const char *name)
     return gmk_channel_find(b->k, name, &handle) == GMK_OK ? gmk_chan_of(b->k, handle) : NULL;
 }
 
-/* A channel that was closed there is closed here, where the two were one. */
-static void hear_close(gmk_bridge_t *b, const char *name)
+/*
+ * A channel that was closed there is closed here, where the two were one.  The peer says which one of the name it
+ * means, of its own and of ours: both may have been opened again meanwhile.
+ */
+static void hear_close(gmk_bridge_t *b, const gmk_control_t *c)
 {
-    gmk_peer_chan_t *p = peer_chan(b, name);
-    if (p == NULL)
-        return;
-    p->known = 0;
+    gmk_peer_chan_t *p = peer_chan(b, c->u.name);
+    if (p != NULL && p->handle == c->route)
+        p->known = 0;
     gmk_hal_lock_acquire(&b->k->control);
-    gmk_channel_t *c = find(b, name);
-    bool joined = c != NULL && b->route_out[c->index].state != GMK_ROUTE_NONE;
-    for (uint32_t i = 0; c != NULL && i < b->n_in; i++)
-        joined |= b->route_in[b->active_in[i]].handle == c->handle;
-    if (joined && !c->sys)
-        gmk_channel_close(b->f, c, GMK_DROP_CLOSED);
+    gmk_channel_t *mine = find(b, c->u.name);
+    if (mine != NULL && mine->handle == c->msg_type && mine->sys == 0)
+        gmk_channel_close(b->f, mine, GMK_DROP_CLOSED);
     gmk_hal_lock_release(&b->k->control);
 }
 
@@ -205,6 +205,7 @@ static void hear_route(gmk_bridge_t *b, const gmk_control_t *c)
     uint32_t handle = chan != NULL ? chan->handle : 0;
     gmk_hal_lock_release(&b->k->control);
     r->refused = chan == NULL ? GMK_ERR_NOTFOUND : gmk_route_in_open(b, c->route, handle);
+    r->with = c->slots;
     r->question = c->msg_type;
     r->answer_due = true;
     b->answers_due = true;
@@ -225,6 +226,7 @@ static void hear_answer(gmk_bridge_t *b, const gmk_control_t *c)
     }
     r->granted = c->slots < b->cfg.window ? c->slots : b->cfg.window;
     r->base = r->acked;
+    r->with = (uint32_t)c->u.time[0];
     r->state = GMK_ROUTE_OPEN;
     if (!r->held)
         return;
@@ -272,7 +274,7 @@ static void hear(gmk_bridge_t *b, const gmk_control_t *c)
     case GMK_CONTROL_ROUTE: hear_route(b, c); break;
     case GMK_CONTROL_GRANT:
     case GMK_CONTROL_REFUSE: hear_answer(b, c); break;
-    case GMK_CONTROL_CLOSE: hear_close(b, c->u.name); break;
+    case GMK_CONTROL_CLOSE: hear_close(b, c); break;
     case GMK_CONTROL_PING:
         b->pong_due = true;
         b->pong[0] = c->u.time[0];
@@ -317,6 +319,7 @@ static bool answer(gmk_bridge_t *b)
         c.route = route;
         c.msg_type = r->question;
         c.slots = r->refused < 0 ? (uint32_t)r->refused : b->cfg.window;
+        c.u.time[0] = r->handle;
         r->answer_due = false;
         tell(b, &c);
     }
@@ -343,6 +346,7 @@ static bool tell_channel(gmk_bridge_t *b, gmk_channel_t *c, uint8_t flags)
     decl.flags = flags;
     decl.msg_type = c->msg_type;
     decl.slots = c->slots;
+    decl.route = c->handle;
     tell(b, &owner);
     tell(b, &decl);
     t->handle = c->handle;
@@ -351,11 +355,25 @@ static bool tell_channel(gmk_bridge_t *b, gmk_channel_t *c, uint8_t flags)
     return true;
 }
 
+/* Which one of the peer's it was one with, in either direction; 0 = none. */
+static uint32_t joined_with(const gmk_bridge_t *b, uint32_t handle)
+{
+    for (uint32_t i = 0; i < b->n_out; i++)
+        if (b->route_out[b->active_out[i]].handle == handle)
+            return b->route_out[b->active_out[i]].with;
+    for (uint32_t i = 0; i < b->n_in; i++)
+        if (b->route_in[b->active_in[i]].handle == handle)
+            return b->route_in[b->active_in[i]].with;
+    return 0;
+}
+
 static bool tell_closed(gmk_bridge_t *b, gmk_told_t *t)
 {
     if (!has_room(b, 1))
         return false;
     gmk_control_t c = about(GMK_CONTROL_CLOSE, t->name);
+    c.route = t->handle;
+    c.msg_type = joined_with(b, t->handle);
     tell(b, &c);
     t->handle = 0;
     return true;
@@ -408,6 +426,7 @@ static bool ask(gmk_bridge_t *b, uint32_t route, const char *name)
         return false;
     gmk_control_t c = about(GMK_CONTROL_ROUTE, name);
     c.route = route;
+    c.slots = r->handle;
     c.msg_type = r->question = ++b->questions;
     r->state = GMK_ROUTE_ASKED;
     tell(b, &c);
@@ -434,8 +453,10 @@ static bool scan_ended(gmk_bridge_t *b, uint32_t index)
 {
     const gmk_channel_t *c = channel_at(b, index);
     gmk_told_t *t = &b->told[index];
+    if (t->handle != 0 && (c == NULL || t->handle != c->handle) && !tell_closed(b, t))
+        return false;
     sweep(b, index);
-    return t->handle == 0 || (c != NULL && t->handle == c->handle) || tell_closed(b, t);
+    return true;
 }
 
 /*
