@@ -263,6 +263,19 @@ static bool nap_until(gmk_bridge_t *b, uint64_t start, uint64_t timeout_ns)
     return true;
 }
 
+/* Until `look` answers something else than BUSY. */
+static int wait_until(gmk_bridge_t *b, int (*look)(gmk_bridge_t *b), uint64_t timeout_ns)
+{
+    uint64_t start = gmk_hal_now_ns();
+    int rc = GMK_ERR_INVAL;
+    if (b == NULL)
+        return rc;
+    while ((rc = look(b)) == GMK_ERR_BUSY)
+        if (!nap_until(b, start, timeout_ns))
+            return GMK_ERR_TIMEOUT;
+    return rc;
+}
+
 /* OK: ready.  BUSY: not yet. */
 static int readiness(gmk_bridge_t *b)
 {
@@ -282,14 +295,7 @@ static int readiness(gmk_bridge_t *b)
 
 int gmk_bridge_wait_ready(gmk_bridge_t *b, uint64_t timeout_ns)
 {
-    uint64_t start = gmk_hal_now_ns();
-    int rc = GMK_ERR_INVAL;
-    if (b == NULL)
-        return rc;
-    while ((rc = readiness(b)) == GMK_ERR_BUSY)
-        if (!nap_until(b, start, timeout_ns))
-            return GMK_ERR_TIMEOUT;
-    return rc;
+    return wait_until(b, readiness, timeout_ns);
 }
 
 static int flushed(gmk_bridge_t *b)
@@ -304,17 +310,7 @@ static int flushed(gmk_bridge_t *b)
     return rc;
 }
 
-int gmk_bridge_flush(gmk_bridge_t *b, uint64_t timeout_ns)
-{
-    uint64_t start = gmk_hal_now_ns();
-    int rc = GMK_ERR_INVAL;
-    if (b == NULL)
-        return rc;
-    while ((rc = flushed(b)) == GMK_ERR_BUSY)
-        if (!nap_until(b, start, timeout_ns))
-            return GMK_ERR_TIMEOUT;
-    return rc;
-}
+int gmk_bridge_flush(gmk_bridge_t *b, uint64_t timeout_ns) { return wait_until(b, flushed, timeout_ns); }
 
 /* ---- down ---------------------------------------------------------------------------------- */
 
@@ -401,17 +397,7 @@ static int asked(gmk_bridge_t *b)
     return rc;
 }
 
-int gmk_bridge_wait_asked(gmk_bridge_t *b, uint64_t timeout_ns)
-{
-    uint64_t start = gmk_hal_now_ns();
-    int rc = GMK_ERR_INVAL;
-    if (b == NULL)
-        return rc;
-    while ((rc = asked(b)) == GMK_ERR_BUSY)
-        if (!nap_until(b, start, timeout_ns))
-            return GMK_ERR_TIMEOUT;
-    return rc;
-}
+int gmk_bridge_wait_asked(gmk_bridge_t *b, uint64_t timeout_ns) { return wait_until(b, asked, timeout_ns); }
 
 /* ---- figures ------------------------------------------------------------------------------- */
 
