@@ -3,8 +3,8 @@
  * device.h — GGMK/gpu: a kernel whose only contact with the world is a region.
  *
  * gmk_device_run is the whole life of one: it boots the kernel with the modules of the image, ties a bridge
- * to side 1 of the region, serves until the other side asks it to stop (or the bridge fails), halts, and
- * says STOPPED.  The same source runs as the first block of a persistent launch on a GPU, as a thread of the
+ * to side 1 of the region, serves until the other side asks it to stop (or the bridge fails), lets what was
+ * accepted finish, says STOPPED with its last figures, and halts.  The same source runs as the first block of a persistent launch on a GPU, as a thread of the
  * software device, and as a fiber of the simulator; nothing in it knows which.
  *
  * The region's args choose, by words NAME=VALUE separated by blanks:
