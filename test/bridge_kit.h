@@ -52,8 +52,8 @@ static inline int note_on(gmk_ctx_t *c, uint32_t side)
     if (atomic_load(&s->hold) != 0)
         KIT_HOLD((gmk_over_budget(c), atomic_load(&s->hold) == 0));
     if (t->type == B_DEAD || t->type == B_ERROR) {
+        atomic_store(&s->code, gmk_dead_code(t)); /* before the count, which tests wait for */
         atomic_fetch_add(&s->letters, gmk_dead_count(t));
-        atomic_store(&s->code, gmk_dead_code(t));
     }
     uint32_t i = atomic_fetch_add(&s->claimed, 1); /* deliveries of several channels may come at once */
     if (i < MANY) {

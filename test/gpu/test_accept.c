@@ -52,8 +52,8 @@ static int on_any(gmk_ctx_t *c)
     if (t->type == H_FLOODED && t->meta0 != n)
         atomic_fetch_add(&got.bad[t->type], 1);
     if (t->type == H_DEAD || t->type == H_ERROR) {
-        atomic_fetch_add(&got.letters[t->type == H_ERROR], gmk_dead_count(t));
         atomic_store(&got.code, gmk_dead_code(t));
+        atomic_fetch_add(&got.letters[t->type == H_ERROR], gmk_dead_count(t));
     }
     atomic_store(&got.last0[t->type], t->meta0);
     atomic_store(&got.last1[t->type], t->meta1);
