@@ -157,17 +157,20 @@ static uint64_t ledger_most(const gmk_bridge_t *b, const gmk_mailbox_t *m)
     return m->sheddable != 0 && quarter < b->cfg.window ? quarter : b->cfg.window;
 }
 
-/* Fills the ledger.  On a fan-out channel messages that came from the peer do not go back to it. */
+/*
+ * Fills the ledger.  Messages that came from the peer do not go back to it: on a fan-out channel they have been there,
+ * and on a P2P channel whose consumer has gone from both sides they would pass to and fro for ever.
+ */
 static bool take(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m)
 {
-    bool any = false, fanout = m->chan->mode == GMK_FANOUT;
+    bool any = false;
     for (uint64_t most = ledger_most(b, m); r->taken - r->acked < most;) {
         gmk_task_t t[TAKE];
         uint64_t room = most - (r->taken - r->acked);
         uint32_t n = gmk_outlet_take(b->f, m, t, room < TAKE ? (uint32_t)room : TAKE);
         for (uint32_t i = 0; i < n; i++) {
-            if (fanout && t[i].channel == b->f->origin) {
-                gmk_outlet_finish(b->f, m, &t[i], GMK_OK);
+            if (t[i].channel == b->f->origin) {
+                finish(b, m, &t[i], m->chan->mode == GMK_FANOUT ? GMK_OK : GMK_DROP_BRIDGE);
                 continue;
             }
             *entry(b, r, r->taken++) = (gmk_ledger_t){.task = t[i]};
