@@ -505,6 +505,9 @@ static void part(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m, bool kee
 
 void gmk_egress_part(gmk_bridge_t *b, bool keep)
 {
+    gmk_bridge_count(&b->fig.sent,
+                     b->out.filled - b->fence.filled); /* as if they had left: they fare alike */
+    b->out.filled = b->fence.filled = 0;
     for (uint32_t i = 0; i < b->n_out; i++) {
         gmk_route_out_t *r = &b->route_out[b->active_out[i]];
         gmk_mailbox_t *m = r->sub != 0 ? outlet(b, r) : NULL;

@@ -811,6 +811,20 @@ static void a_region_full_of_rubbish(void **state)
 
 /* ---- given up ------------------------------------------------------------------------------ */
 
+/* By a signal. */
+static bool is_stopped(int pid)
+{
+    char path[64], line[256] = "";
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    FILE *f = fopen(path, "r");
+    if (f == NULL)
+        return false;
+    (void)!fgets(line, sizeof line, f);
+    (void)fclose(f);
+    const char *behind = strrchr(line, ')');
+    return behind != NULL && strncmp(behind, ") T", 3) == 0;
+}
+
 static void expect_gone(const char *why, uint32_t resets)
 {
     KIT_WAIT(status_now().state == GMK_GPU_GONE);
@@ -832,7 +846,8 @@ static void a_peer_that_is_given_up(void **state)
     boot_up("serve,failed");
     roundtrip(10);
     emit_one(FAKE_STOP);
-    emit_some(900, FAKE_ECHO); /* more than can be under way */
+    KIT_WAIT(is_stopped(status_now().pid)); /* or it might take all of the following */
+    emit_some(900, FAKE_ECHO);              /* more than can be under way */
     expect_gone("no such luck", 3);
     assert_int_equal(gmk_drain(&P.k, KIT_PATIENCE), GMK_OK);
     gmk_bridge_stats_t s = status_now().bridge;
