@@ -351,7 +351,6 @@ static void untie(gmk_bridge_t *b, bool keep)
     gmk_fence(GMK_SEQ, GMK_SYSTEM);
     if (b->wake != NULL && gmk_load64(&b->v.theirs->asleep, GMK_ACQ, GMK_SYSTEM) == 1)
         b->wake(b->wake_arg);
-    b->peer_stopped = false;
     gmk_store32(&b->state, GMK_BRIDGE_DOWN, GMK_REL, GMK_KERNEL);
     gmk_hal_memset(&b->v, 0, sizeof b->v);
 }

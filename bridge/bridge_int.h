@@ -152,7 +152,6 @@ struct gmk_bridge {
     uint64_t clock_at; /* the peer's clock when they were taken */
     uint32_t burst;    /* pings sent without waiting for a beat */
     bool clock_known;
-    bool peer_stopped;
 
     /* traces */
     uint32_t hop_base;               /* see gmk_hop */

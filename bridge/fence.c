@@ -68,7 +68,7 @@ int gmk_fence_arrive(gmk_bridge_t *b, uint32_t handle, const gmk_task_t *t)
     return gmk_det_arrive(b->f, &m);
 }
 
-/* Moves what leaves into the ledgers of its routes.  False: not all of it, for now. */
+/* Moves what leaves into the ledgers of its routes.  False: some are not sent yet, and a later round goes on. */
 static bool send_off(gmk_bridge_t *b)
 {
     gmk_fence_t *f = &b->fence;

@@ -56,7 +56,7 @@ static void watch_peer(gmk_bridge_t *b)
     uint32_t theirs = gmk_bridge_side_state(b->v.theirs);
     if (GMK_LIKELY(theirs < GMK_BRIDGE_STOPPED))
         return;
-    if (theirs == GMK_BRIDGE_FAILED && gmk_bridge_state(b) != GMK_BRIDGE_FAILED) {
+    if (theirs == GMK_BRIDGE_FAILED) {
         char text[GMK_BRIDGE_TEXT];
         for (uint32_t i = 0; i < GMK_REGION_TEXT_WORDS; i++) {
             uint64_t word = gmk_load64(&b->v.theirs->text[i], GMK_RLX, GMK_SYSTEM);
@@ -65,13 +65,11 @@ static void watch_peer(gmk_bridge_t *b)
         text[GMK_BRIDGE_TEXT - 1] = '\0';
         int code = (int)(int32_t)(uint32_t)(gmk_load64(&b->v.theirs->state, GMK_ACQ, GMK_SYSTEM) >> 32);
         gmk_bridge_fail(b, code < 0 ? code : GMK_ERR_INVAL, "the peer says: ", text);
-    } else if (theirs == GMK_BRIDGE_STOPPED && !b->peer_stopped && gmk_bridge_state(b) != GMK_BRIDGE_FAILED) {
+    } else if (theirs == GMK_BRIDGE_STOPPED) {
         hear_out(b);
-        if (gmk_bridge_state(b) == GMK_BRIDGE_FAILED)
-            return;
-        b->peer_stopped = true;
-        gmk_store32(&b->state, GMK_BRIDGE_STOPPED, GMK_REL, GMK_KERNEL);
-    } else if (theirs > GMK_BRIDGE_FAILED) {
+        if (gmk_bridge_state(b) != GMK_BRIDGE_FAILED)
+            gmk_store32(&b->state, GMK_BRIDGE_STOPPED, GMK_REL, GMK_KERNEL);
+    } else {
         gmk_bridge_fail(b, GMK_ERR_INVAL, "the peer is in a state that there is not", NULL);
     }
 }
