@@ -491,6 +491,15 @@ static void test_lost_ones_are_counted(void **state)
     peers_end(&p);
 }
 
+/* How many of a kernel's two workers run a handler. */
+static uint32_t in_handlers(const kit_t *t)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < 2; i++)
+        n += gmk_load32(&t->k.core->workers[i].cur_type, GMK_ACQ, GMK_KERNEL) != 0;
+    return n;
+}
+
 /* Nobody drains the workers of the peer: what it did is told all the same. */
 static void test_a_peer_whose_workers_hang(void **state)
 {
@@ -508,10 +517,10 @@ static void test_a_peer_whose_workers_hang(void **state)
     atomic_store(&noted[GPU][B_NOTE].hold, 1);
     atomic_store(&noted[GPU][B_OTHER].hold, 1);
     emit(&p, GPU, "t.held", 1, 0);
+    KIT_WAIT(in_handlers(&p.kit[GPU]) == 1); /* or one worker might take both in a batch */
     emit(&p, CPU, "t.to", 1, 0);
+    KIT_WAIT(in_handlers(&p.kit[GPU]) == 2);
     handler_name(&p, GPU, B_OTHER, there);
-    for (uint32_t i = 0; i < 2; i++) /* both are in a handler */
-        KIT_WAIT(gmk_load32(&p.kit[GPU].k.core->workers[i].cur_type, GMK_ACQ, GMK_KERNEL) != 0);
     uint32_t hangs = 0;
     for (uint64_t until = kit_now() + KIT_PATIENCE / 4;
          hangs == 0 && kit_now() < until;) { /* they hold on longer */
