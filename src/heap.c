@@ -132,18 +132,8 @@ void gmk_heap_cache_unregister(gmk_heap_t *h, gmk_heap_cache_t *c)
 
 /* ---- blocks above 64 KiB ------------------------------------------------------------------- */
 
-static void *alloc_run(gmk_heap_t *h, gmk_heap_cache_t *c, size_t size)
+static void *make_run(gmk_heap_t *h, uint32_t first, uint32_t n)
 {
-    if (size == 0 || (size - 1) >> GMK_SPAN_BITS >= h->spans)
-        return NULL;
-    uint32_t n = (uint32_t)((size - 1) >> GMK_SPAN_BITS) + 1;
-    uint32_t first = gmk_pool_take(h, n);
-    if (first == GMK_SPAN_NONE && c != NULL) {
-        gmk_heap_cache_flush(h, c); /* our own idle blocks may hold the spans */
-        first = gmk_pool_take(h, n);
-    }
-    if (first == GMK_SPAN_NONE)
-        return NULL;
     h->span[first].run = n;
     gmk_store32(&h->span[first].beside.count[0], 0, GMK_RLX, GMK_KERNEL);
     if (GMK_DEBUG_ON)
@@ -152,6 +142,19 @@ static void *alloc_run(gmk_heap_t *h, gmk_heap_cache_t *c, size_t size)
         gmk_store32(&h->tag[first + i], GMK_TAG_INNER, GMK_RLX, GMK_KERNEL);
     gmk_store32(&h->tag[first], GMK_TAG_LARGE, GMK_RLX, GMK_KERNEL);
     return gmk_span_addr(h, first);
+}
+
+static void *alloc_run(gmk_heap_t *h, gmk_heap_cache_t *c, size_t size, enum gmk_pool_for what)
+{
+    if (size == 0 || (size - 1) >> GMK_SPAN_BITS >= h->spans)
+        return NULL;
+    uint32_t n = (uint32_t)((size - 1) >> GMK_SPAN_BITS) + 1;
+    uint32_t first = gmk_pool_take(h, n, what);
+    if (first == GMK_SPAN_NONE && c != NULL) {
+        gmk_heap_cache_flush(h, c); /* our own idle blocks may hold the spans */
+        first = gmk_pool_take(h, n, what);
+    }
+    return first != GMK_SPAN_NONE ? make_run(h, first, n) : NULL;
 }
 
 /* The tag decides between two that free one run; the winner's spans are its own from then on. */
@@ -163,7 +166,7 @@ static bool free_run(gmk_heap_t *h, uint32_t first)
     uint32_t n = h->span[first].run;
     for (uint32_t i = 1; i < n; i++)
         gmk_store32(&h->tag[first + i], GMK_TAG_FREE, GMK_RLX, GMK_KERNEL);
-    gmk_pool_give(h, first, n);
+    gmk_pool_give(h, first, n, GMK_POOL_RUN);
     return true;
 }
 
@@ -180,7 +183,7 @@ static __attribute__((noinline)) void *alloc_refill(gmk_heap_t *h, gmk_heap_cach
         uint64_t p = gmk_class_refill(h, c, cls, fresh);
         if (p != 0)
             return (void *)(uintptr_t)p;
-        fresh = gmk_pool_take(h, 1);
+        fresh = gmk_pool_take(h, 1, GMK_POOL_CLASS);
         if (fresh != GMK_SPAN_NONE) {
             gmk_class_carve(h, cls, fresh);
         } else if (flushed) {
@@ -194,7 +197,8 @@ static __attribute__((noinline)) void *alloc_refill(gmk_heap_t *h, gmk_heap_cach
 
 static __attribute__((noinline)) void *alloc_slow(gmk_heap_t *h, gmk_heap_cache_t *c, size_t size)
 {
-    void *p = size - 1 < GMK_SPAN_BYTES ? alloc_refill(h, c, gmk_size_class(size)) : alloc_run(h, c, size);
+    void *p = size - 1 < GMK_SPAN_BYTES ? alloc_refill(h, c, gmk_size_class(size))
+                                        : alloc_run(h, c, size, GMK_POOL_RUN);
     if (p == NULL)
         (void)gmk_add64(&h->alloc_fails, 1, GMK_RLX, GMK_KERNEL);
     else if (GMK_DEBUG_ON)
@@ -213,6 +217,14 @@ void *gmk_heap_alloc(gmk_heap_t *h, gmk_heap_cache_t *c, size_t size)
         }
     }
     return alloc_slow(h, c, size);
+}
+
+void *gmk_heap_alloc_reserved(gmk_heap_t *h, gmk_heap_cache_t *c, size_t size)
+{
+    void *p = alloc_run(h, c, size, GMK_POOL_RESERVED);
+    if (GMK_DEBUG_ON && p != NULL)
+        gmk_note_alloc(h, c, p);
+    return p;
 }
 
 /* ---- free ---------------------------------------------------------------------------------- */

@@ -68,7 +68,7 @@ typedef struct gmk_heap_class {
 /* The spans nobody uses.  Guarded by `flag`, except that anyone reads the counters. */
 typedef struct gmk_span_pool {
     _Alignas(GMK_CACHE_LINE) gmk_a32_t flag;
-    uint32_t words;     /* of the map */
+    uint32_t reservers; /* see gmk_heap_reserve */
     uint64_t *map;      /* a bit per span, set = free */
     uint32_t low;       /* no free span in a word below this one */
     gmk_a64_t used;     /* spans in use */
@@ -125,6 +125,17 @@ bool gmk_heap_contains(const gmk_heap_t *h, const void *p, uint64_t len);
 
 /* As gmk_heap_alloc, with a count of 1. */
 void *gmk_payload_new(gmk_heap_t *h, gmk_heap_cache_t *c, size_t size);
+
+/*
+ * As long as anybody reserves, an eighth of the spans, at the top, is for gmk_payload_new_reserved alone: for what
+ * must find memory although all others have taken what there is.  On and off are counted.  What lies there
+ * already stays, and goes to the reserve when it is freed.
+ */
+void gmk_heap_reserve(gmk_heap_t *h, bool on);
+static inline uint64_t gmk_heap_reserved(const gmk_heap_t *h) { return h->spans / 8; }
+
+/* As gmk_payload_new, out of the reserve: whole spans, so only when gmk_payload_new has failed. */
+void *gmk_payload_new_reserved(gmk_heap_t *h, gmk_heap_cache_t *c, size_t size);
 
 /*
  * Adds n to the count.  The caller holds one.

@@ -182,8 +182,10 @@ static inline bool gmk_cache_push(gmk_heap_cache_t *c, uint32_t cls, uint64_t p)
 /* ---- heap_span.c: the pool and the classes, each under its flag ------------------------------ */
 
 void gmk_pool_init(gmk_span_pool_t *pool, uint64_t *map, uint32_t spans);
-uint32_t gmk_pool_take(gmk_heap_t *h, uint32_t n); /* contiguous; the first one, or GMK_SPAN_NONE */
-void gmk_pool_give(gmk_heap_t *h, uint32_t first, uint32_t n);
+/* n spans for a class (n = 1), or for one block: contiguous.  The first one, or GMK_SPAN_NONE. */
+enum gmk_pool_for { GMK_POOL_CLASS, GMK_POOL_RUN, GMK_POOL_RESERVED };
+uint32_t gmk_pool_take(gmk_heap_t *h, uint32_t n, enum gmk_pool_for what);
+void gmk_pool_give(gmk_heap_t *h, uint32_t first, uint32_t n, enum gmk_pool_for what);
 
 void gmk_class_init(gmk_heap_class_t *ce, uint32_t cls);
 
@@ -205,6 +207,9 @@ bool gmk_class_return(gmk_heap_t *h, gmk_heap_cache_t *c, uint32_t cls, uint64_t
 
 /* Counts a free of what is not allocated. */
 void gmk_heap_bad_free(gmk_heap_t *h);
+
+/* heap.c: a block out of the reserve, NULL = none; that is not counted as a failure. */
+void *gmk_heap_alloc_reserved(gmk_heap_t *h, gmk_heap_cache_t *c, size_t size);
 
 /* heap.c: frees the block b, which was found at p. */
 bool gmk_block_free(gmk_heap_t *h, gmk_heap_cache_t *c, void *p, gmk_block_t b);

@@ -17,15 +17,24 @@ static void count_live(gmk_heap_t *h, gmk_heap_cache_t *c, uint64_t change)
         (void)gmk_add64(&h->payloads, change, GMK_RLX, GMK_KERNEL);
 }
 
-void *gmk_payload_new(gmk_heap_t *h, gmk_heap_cache_t *c, size_t size)
+static void *counted(gmk_heap_t *h, gmk_heap_cache_t *c, void *p)
 {
-    void *p = gmk_heap_alloc(h, c, size);
     gmk_block_t b;
     if (p == NULL || !gmk_block_find(h, p, &b))
         return NULL;
     gmk_store32(gmk_block_count(h, &b), 1, GMK_RLX, GMK_KERNEL);
     count_live(h, c, 1);
     return p;
+}
+
+void *gmk_payload_new(gmk_heap_t *h, gmk_heap_cache_t *c, size_t size)
+{
+    return counted(h, c, gmk_heap_alloc(h, c, size));
+}
+
+void *gmk_payload_new_reserved(gmk_heap_t *h, gmk_heap_cache_t *c, size_t size)
+{
+    return counted(h, c, gmk_heap_alloc_reserved(h, c, size));
 }
 
 int gmk_payload_add(gmk_heap_t *h, void *p, uint32_t n)

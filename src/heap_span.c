@@ -10,31 +10,48 @@ void gmk_pool_init(gmk_span_pool_t *pool, uint64_t *map, uint32_t spans)
 {
     gmk_hal_memset(pool, 0, sizeof *pool);
     pool->map = map;
-    pool->words = (spans + 63) / 64;
-    for (uint32_t w = 0; w < pool->words; w++)
+    for (uint32_t w = 0; w < spans / 64; w++)
         map[w] = ~(uint64_t)0;
     if (spans % 64 != 0)
-        map[pool->words - 1] = ((uint64_t)1 << spans % 64) - 1;
+        map[spans / 64] = ((uint64_t)1 << spans % 64) - 1;
+}
+
+/* While somebody reserves, the spans from here on are not for everybody. */
+static uint32_t pool_end(const gmk_heap_t *h)
+{
+    return (uint32_t)(h->pool.reservers != 0 ? h->spans - gmk_heap_reserved(h) : h->spans);
+}
+
+/* A word of the map, without what is not in [from, end). */
+static uint64_t pool_word(const gmk_span_pool_t *pool, uint32_t w, uint32_t from, uint32_t end)
+{
+    uint64_t map = pool->map[w];
+    if (w == from / 64)
+        map &= ~(uint64_t)0 << from % 64;
+    if (w == end / 64)
+        map &= ((uint64_t)1 << end % 64) - 1;
+    return map;
 }
 
 /* Single spans come from the bottom, runs from the top, so that the ones rarely split the others. */
-static uint32_t pool_find_one(gmk_span_pool_t *pool)
+static uint32_t pool_find_one(gmk_span_pool_t *pool, uint32_t end)
 {
-    for (uint32_t w = pool->low; w < pool->words; w++) {
-        if (pool->map[w] != 0) {
+    for (uint32_t w = pool->low; w * 64 < end; w++) {
+        uint64_t map = pool_word(pool, w, 0, end);
+        if (map != 0) {
             pool->low = w;
-            return w * 64 + (uint32_t)__builtin_ctzll(pool->map[w]);
+            return w * 64 + (uint32_t)__builtin_ctzll(map);
         }
     }
-    pool->low = pool->words;
+    pool->low = end / 64;
     return GMK_SPAN_NONE;
 }
 
-static uint32_t pool_find_run(const gmk_span_pool_t *pool, uint32_t n)
+static uint32_t pool_find_run(const gmk_span_pool_t *pool, uint32_t from, uint32_t end, uint32_t n)
 {
     uint32_t run = 0;
-    for (uint32_t w = pool->words; w-- > 0;) {
-        uint64_t map = pool->map[w];
+    for (uint32_t w = (end + 63) / 64; w-- > from / 64;) {
+        uint64_t map = pool_word(pool, w, from, end);
         if (map == 0) {
             run = 0;
             continue;
@@ -64,26 +81,34 @@ static void pool_flip(gmk_span_pool_t *pool, uint32_t first, uint32_t n)
 }
 
 /* Under the flag: only readers of the statistics look without it. */
-static void pool_count(gmk_span_pool_t *pool, uint32_t n, uint64_t change)
+static void pool_count(gmk_span_pool_t *pool, enum gmk_pool_for what, uint64_t change)
 {
     uint64_t used = gmk_load64(&pool->used, GMK_RLX, GMK_KERNEL);
     gmk_store64(&pool->used, used + change, GMK_RLX, GMK_KERNEL);
-    if (n > 1) {
+    if (what != GMK_POOL_CLASS) {
         used = gmk_load64(&pool->run_used, GMK_RLX, GMK_KERNEL);
         gmk_store64(&pool->run_used, used + change, GMK_RLX, GMK_KERNEL);
     }
 }
 
-uint32_t gmk_pool_take(gmk_heap_t *h, uint32_t n)
+static uint32_t pool_find(gmk_heap_t *h, uint32_t n, enum gmk_pool_for what)
+{
+    uint32_t end = pool_end(h);
+    if (what == GMK_POOL_RESERVED)
+        return pool_find_run(&h->pool, end, (uint32_t)h->spans, n);
+    return what == GMK_POOL_CLASS ? pool_find_one(&h->pool, end) : pool_find_run(&h->pool, 0, end, n);
+}
+
+uint32_t gmk_pool_take(gmk_heap_t *h, uint32_t n, enum gmk_pool_for what)
 {
     gmk_span_pool_t *pool = &h->pool;
     uint32_t first = GMK_SPAN_NONE;
     for (uint32_t round = 0;; round++) {
         if (gmk_flag_try(&pool->flag)) {
-            first = n == 1 ? pool_find_one(pool) : pool_find_run(pool, n);
+            first = pool_find(h, n, what);
             if (first != GMK_SPAN_NONE) {
                 pool_flip(pool, first, n);
-                pool_count(pool, n, n);
+                pool_count(pool, what, n);
             }
             gmk_flag_give(&pool->flag);
             break;
@@ -93,16 +118,28 @@ uint32_t gmk_pool_take(gmk_heap_t *h, uint32_t n)
     return first;
 }
 
-void gmk_pool_give(gmk_heap_t *h, uint32_t first, uint32_t n)
+void gmk_pool_give(gmk_heap_t *h, uint32_t first, uint32_t n, enum gmk_pool_for what)
 {
     gmk_span_pool_t *pool = &h->pool;
     for (uint32_t round = 0;; round++) {
         if (gmk_flag_try(&pool->flag)) {
             pool_flip(pool, first, n);
-            pool_count(pool, n, 0 - (uint64_t)n);
+            pool_count(pool, what, 0 - (uint64_t)n);
             if (first / 64 < pool->low)
                 pool->low = first / 64;
             gmk_flag_give(&pool->flag);
+            break;
+        }
+        gmk_hal_relax(round);
+    }
+}
+
+void gmk_heap_reserve(gmk_heap_t *h, bool on)
+{
+    for (uint32_t round = 0;; round++) {
+        if (gmk_flag_try(&h->pool.flag)) {
+            h->pool.reservers += on ? 1 : UINT32_MAX;
+            gmk_flag_give(&h->pool.flag);
             break;
         }
         gmk_hal_relax(round);
@@ -222,7 +259,7 @@ static void give_empty(gmk_heap_t *h, uint32_t span)
 {
     while (span != GMK_SPAN_NONE) {
         uint32_t next = h->span[span].next;
-        gmk_pool_give(h, span, 1);
+        gmk_pool_give(h, span, 1, GMK_POOL_CLASS);
         span = next;
     }
 }

@@ -301,6 +301,71 @@ static void cache_is_bounded(fixture_t *f, size_t share, uint32_t least)
     }
 }
 
+/* Takes whatever there is for everybody, as runs of n spans and then as single ones; returns how many spans. */
+static uint64_t take_all(fixture_t *f, uint64_t n, uint32_t *blocks)
+{
+    uint64_t spans = 0;
+    for (void *p; (p = gmk_payload_new(&f->h, &f->a, n * SPAN)) != NULL; spans += n)
+        f->got[(*blocks)++] = p;
+    for (void *p; (p = gmk_payload_new(&f->h, &f->a, SPAN)) != NULL; spans++)
+        f->got[(*blocks)++] = p;
+    return spans;
+}
+
+static void test_reserve(void **state)
+{
+    fixture_t *f = *state;
+    uint64_t kept = gmk_heap_reserved(&f->h);
+    uint32_t n = 0;
+    assert_int_equal(kept, f->h.spans / 8);
+    assert_true(kept >= 5);
+    assert_null(gmk_payload_new_reserved(&f->h, &f->a, 1)); /* nobody reserves */
+    gmk_heap_reserve(&f->h, true);
+    gmk_heap_reserve(&f->h, true);
+    gmk_heap_reserve(&f->h, false); /* counted */
+    assert_int_equal(take_all(f, 3, &n), f->h.spans - kept);
+    void *small = gmk_payload_new_reserved(&f->h, &f->a, 100);
+    void *large = gmk_payload_new_reserved(&f->h, &f->a, (kept - 1) * SPAN);
+    assert_non_null(small);
+    assert_non_null(large);
+    assert_null(gmk_payload_new_reserved(&f->h, &f->a, 1));
+    assert_int_equal(gmk_heap_block_size(&f->h, small), SPAN);
+    assert_int_equal(stats(f).block_bytes_used, f->h.spans * SPAN);
+    memset(small, 1, SPAN);
+    memset(large, 2, (kept - 1) * SPAN);
+    assert_int_equal(gmk_payload_drop(&f->h, &f->a, large), GMK_OK);
+    assert_null(gmk_heap_alloc(&f->h, &f->a, SPAN)); /* it is the reserve's again */
+    assert_null(gmk_payload_new_reserved(&f->h, &f->a, kept * SPAN));
+    assert_int_equal(gmk_payload_drop(&f->h, &f->b, small), GMK_OK);
+    large = gmk_payload_new_reserved(&f->h, &f->a, kept * SPAN);
+    assert_non_null(large);
+    gmk_heap_reserve(&f->h, false); /* what is there stays, and is everybody's when it comes back */
+    assert_null(gmk_heap_alloc(&f->h, &f->a, SPAN));
+    assert_int_equal(gmk_payload_drop(&f->h, &f->a, large), GMK_OK);
+    assert_int_equal(take_all(f, 2, &n), kept);
+    while (n > 0)
+        assert_int_equal(gmk_payload_drop(&f->h, &f->a, f->got[--n]), GMK_OK);
+}
+
+/* What lies in the top spans when somebody begins to reserve is in nobody's way. */
+static void test_reserve_in_use(void **state)
+{
+    fixture_t *f = *state;
+    void *top = gmk_payload_new(&f->h, &f->a, 2 * SPAN); /* runs come from the top */
+    uint64_t kept = gmk_heap_reserved(&f->h);
+    uint32_t n = 0;
+    gmk_heap_reserve(&f->h, true);
+    assert_null(gmk_payload_new_reserved(&f->h, &f->a, kept * SPAN));
+    assert_int_equal(take_all(f, 2, &n), f->h.spans - kept);
+    assert_int_equal(gmk_payload_drop(&f->h, &f->a, top), GMK_OK);
+    top = gmk_payload_new_reserved(&f->h, &f->a, kept * SPAN);
+    assert_non_null(top);
+    assert_int_equal(gmk_payload_drop(&f->h, &f->a, top), GMK_OK);
+    gmk_heap_reserve(&f->h, false);
+    while (n > 0)
+        assert_int_equal(gmk_payload_drop(&f->h, &f->a, f->got[--n]), GMK_OK);
+}
+
 static void test_cache_is_bounded(void **state)
 {
     fixture_t *f = *state;
@@ -880,6 +945,8 @@ int main(void)
         HEAP_TEST(test_spans_migrate_between_classes),
         HEAP_TEST(test_runs),
         cmocka_unit_test(test_runs_across_words),
+        HEAP_TEST(test_reserve),
+        HEAP_TEST(test_reserve_in_use),
         HEAP_TEST(test_cache_is_bounded),
         HEAP_TEST(test_last_freed_first),
         HEAP_TEST(test_without_cache),
