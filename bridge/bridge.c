@@ -19,11 +19,16 @@ static int configure(gmk_bridge_cfg_t *c)
     OR(spin_ns, 50000);
     OR(nap_ns, 1000000);
     OR(window, 256);
+    OR(copy_out.least, GMK_BRIDGE_CHUNK);
+    OR(copy_in.least, GMK_BRIDGE_CHUNK);
     if (c->batch > 64 || c->flush_ns > 1000000000 || c->beat_ns < 1000 ||
         c->beat_ns > UINT64_C(60000000000) || c->spin_ns > 1000000000 || c->nap_ns < 1000 ||
         c->nap_ns > 1000000000 || !pow2(c->window) || c->window < 16 || c->window > 4096 ||
         (c->flags & ~(uint32_t)GMK_BRIDGE_OF_MODULE) != 0)
         return GMK_ERR_RANGE;
+    if ((c->copy_out.ring == NULL) != (c->copy_out.done == NULL) ||
+        (c->copy_in.ring == NULL) != (c->copy_in.done == NULL))
+        return GMK_ERR_INVAL;
     return GMK_OK;
 }
 
@@ -70,6 +75,8 @@ static int begin(gmk_bridge_t *b, const gmk_bridge_cfg_t *c, const gmk_port_t *p
     b->wake = c->wake;
     b->wake_arg = c->wake_arg;
     b->nap_ns = c->nap_ns;
+    b->bulk_out.engine = c->copy_out;
+    b->bulk_in.engine = c->copy_in;
     b->f->origin = number;
     gmk_hal_lock_init(&b->lock);
     gmk_hal_park_init(&b->nap_park);
@@ -105,6 +112,7 @@ int gmk_bridge_create(gmk_kernel_t *k, const gmk_bridge_cfg_t *cfg, gmk_bridge_t
     if (rc < 0)
         goto fail;
     gmk_trace_observed(b);
+    gmk_heap_reserve(&core->heap, true);
     *out = b;
     return GMK_OK;
 fail:
@@ -134,6 +142,7 @@ void gmk_bridge_destroy(gmk_bridge_t *b)
     give_number(core, b->f->origin);
     b->f->origin = 0;
     gmk_heap_free(&core->heap, &port.front->heap, b);
+    gmk_heap_reserve(&core->heap, false);
     gmk_detach(&port);
 }
 
@@ -339,6 +348,8 @@ static void untie(gmk_bridge_t *b, bool keep)
     }
     if (up)
         count_lost(b);
+    gmk_bulk_settle(&b->bulk_out); /* no memory of its orders is anybody else's before */
+    gmk_bulk_settle(&b->bulk_in);
     gmk_fence_part(b);
     gmk_egress_part(b, keep);
     gmk_trace_send_part(b);

@@ -10,18 +10,24 @@
  * A ROUTE is one channel in one direction.  Its number is the index of the channel in the kernel that sends.
  * Out: the messages of an outlet move through a ledger, a ring of `window` records:
  *
- *     acked <= sent <= taken <= acked + window
+ *     acked <= sent <= staged <= taken <= acked + window
  *
- *   taken  from the outlet: they hold their channel's credits and their payloads
- *   sent   their slots are filled: payload copied into the route's part of the pool
- *   acked  the peer has said so: they have their outcome
- * In: delivered <= received <= delivered + window.  The stash has room for a window, so whatever the peer
- * may send can be taken off the ring at once, and a channel that is full holds up nobody but itself.
+ *   taken   from the outlet: they hold their channel's credits and their payloads
+ *   staged  their payload is in the route's part of the pool, or the copy engine has the order to bring it there
+ *   sent    their slots are filled
+ *   acked   the peer has said so: they have their outcome
+ * In: delivered <= fetched <= received <= delivered + window.  The stash has room for a window, so whatever the peer
+ * may send can be taken off the ring at once, and a channel that is full holds up nobody but itself.  The payloads of
+ * those fetched are in this kernel's memory, or the engine has the order.
+ *
+ * Without an engine the pump copies payloads itself, and only that of the message whose turn it is.  With one, up to
+ * GMK_BULK_AHEAD messages more have theirs ordered: an engine that waits for the next order is idle.
  */
 #ifndef GMK_BRIDGE_INT_H
 #define GMK_BRIDGE_INT_H
 
 #include "export.h"
+#include "bulk.h"
 #include "crew.h"
 #include "fence.h"
 #include "link.h"
@@ -32,11 +38,14 @@
 #define GMK_BRIDGE_CHUNK 65536u /* bytes of one payload that are copied in a round */
 #define GMK_POOL_UNITS 64u      /* a route's part of the pool is a run of these */
 #define GMK_POOL_ALIGN 64u
+#define GMK_BULK_AHEAD 8u
 #define GMK_CLOCK_SAMPLES 16u
 
 /* A message under way.  pool_end: where the route's ring of bytes stands behind it. */
 typedef struct gmk_ledger {
     gmk_task_t task; /* channel: its origin */
+    uint64_t at;     /* of the payload, in the pool */
+    uint64_t ticket; /* of its copy */
     uint64_t pool_end;
     bool again;            /* it was sent in an epoch that has ended */
     uint64_t major, minor; /* of a deterministic message */
@@ -49,7 +58,7 @@ typedef struct gmk_route_out {
     uint32_t handle; /* of the channel here */
     uint64_t sub;    /* the outlet, 0 = none */
     gmk_ledger_t *ledger;
-    uint64_t taken, sent, acked;
+    uint64_t taken, staged, sent, acked;
     uint64_t base;     /* `acked` when the route was opened: numbers in the region begin there */
     uint32_t granted;  /* messages the peer has room for */
     uint32_t question; /* number of the ROUTE that waits for its answer */
@@ -58,18 +67,23 @@ typedef struct gmk_route_out {
     /* The route's part of the pool: a ring of bytes. */
     uint32_t unit, n_units; /* 0 units = none yet */
     uint64_t pool_head, pool_tail;
-    uint32_t copied; /* bytes of the payload of `sent` that are in the pool */
-    bool copying;
-    uint64_t copy_at; /* where, in the pool */
+    bool placed;     /* the payload of `staged` has its place there */
+    uint32_t copied; /* bytes of it that are there */
 } gmk_route_out_t;
+
+/* A message that has arrived.  payload: this kernel's copy, NULL = none yet. */
+typedef struct gmk_stashed {
+    gmk_task_t task; /* payload_ptr is 1 + an offset in the pool */
+    void *payload;
+    uint64_t ticket; /* of its copy */
+} gmk_stashed_t;
 
 typedef struct gmk_route_in {
     bool open;
     uint32_t handle;
-    gmk_task_t *stash; /* payload_ptr is an offset in the pool */
-    uint64_t received, delivered, completed;
-    void *payload; /* of the message at `delivered`, while it is copied */
-    uint32_t copied;
+    gmk_stashed_t *stash;
+    uint64_t received, fetched, delivered, completed;
+    uint32_t copied;   /* bytes of the payload of `fetched` that are here */
     bool answer_due;   /* GRANT or REFUSE */
     uint32_t question; /* that it answers */
     uint32_t with;     /* the handle of the channel there */
@@ -113,6 +127,7 @@ struct gmk_bridge {
     gmk_hal_thread_t thread;
     gmk_crew_t *crew; /* the pump's */
     gmk_crew_t crew_space;
+    gmk_bulk_t bulk_out, bulk_in;
     void (*wake)(void *arg);
     void *wake_arg;
     uint64_t nap_ns;
@@ -141,8 +156,9 @@ struct gmk_bridge {
     gmk_route_in_t route_in[GMK_REGION_ROUTES];
     uint8_t active_out[GMK_REGION_ROUTES], active_in[GMK_REGION_ROUTES];
     uint32_t n_out, n_in;
-    uint32_t turn;      /* whose is it to be the first */
-    uint64_t pool_used; /* bit per unit */
+    uint32_t turn;            /* whose is it to be the first */
+    uint64_t pool_used;       /* bit per unit */
+    gmk_route_in_t *starving; /* it waits for the reserve of this kernel's heap */
 
     /* beat */
     uint64_t next_beat, beats, peer_beats, peer_beat_at;

@@ -46,10 +46,10 @@ static bool take_units(gmk_bridge_t *b, gmk_route_out_t *r, uint32_t n)
     return false;
 }
 
-/* A part of at least `least` units; a larger one where there is plenty. */
+/* A part of at least `least` units; a larger one where there is plenty: one payload is copied while the peer has another. */
 static bool take_part(gmk_bridge_t *b, gmk_route_out_t *r, uint32_t least)
 {
-    for (uint32_t n = least < PLENTY_UNITS ? PLENTY_UNITS : least; n >= least; n--)
+    for (uint32_t n = 2 * least < PLENTY_UNITS ? PLENTY_UNITS : 2 * least; n >= least; n--)
         if (take_units(b, r, n))
             return true;
     return false;
@@ -60,7 +60,7 @@ static void reclaim(gmk_bridge_t *b)
 {
     for (uint32_t i = 0; i < b->n_out; i++) {
         gmk_route_out_t *r = &b->route_out[b->active_out[i]];
-        if (r->sent == r->acked && !r->copying)
+        if (r->staged == r->acked && !r->placed)
             give_units(b, r);
     }
 }
@@ -79,7 +79,7 @@ static enum room pool_room(gmk_bridge_t *b, gmk_route_out_t *r, uint64_t bytes, 
     if (need > b->v.pool_bytes)
         return ROOM_NEVER;
     if (units > r->n_units) {
-        if (r->sent != r->acked)
+        if (r->staged != r->acked)
             return ROOM_LATER;
         give_units(b, r);
         if (!take_part(b, r, (uint32_t)units)) {
@@ -91,7 +91,7 @@ static enum room pool_room(gmk_bridge_t *b, gmk_route_out_t *r, uint64_t bytes, 
     uint64_t size = unit * r->n_units, offset = r->pool_head % size;
     uint64_t skip = offset + need > size ? size - offset : 0; /* a payload lies in one piece */
     if (r->pool_head + skip + need - r->pool_tail > size) {
-        if (r->sent != r->acked)
+        if (r->staged != r->acked)
             return ROOM_LATER;
         r->pool_tail = r->pool_head + skip;
     }
@@ -100,31 +100,76 @@ static enum room pool_room(gmk_bridge_t *b, gmk_route_out_t *r, uint64_t bytes, 
     return ROOM;
 }
 
-enum copied { COPIED, COPY_LATER, COPY_NEVER };
+enum staged { STAGED, STAGE_LATER, STAGE_NEVER };
 
-/* Brings the payload of the message at `sent` into the pool, a chunk at a time. */
-static enum copied copy_payload(gmk_bridge_t *b, gmk_route_out_t *r, gmk_ledger_t *e)
+/* A place in the pool for the payload of the message at `staged`. */
+static enum staged place(gmk_bridge_t *b, gmk_route_out_t *r, gmk_ledger_t *e)
 {
-    uint32_t left, bytes = e->task.payload_len;
-    if (!r->copying) {
-        enum room room = pool_room(b, r, bytes, &r->copy_at);
-        if (room != ROOM)
-            return room == ROOM_LATER ? COPY_LATER : COPY_NEVER;
-        r->copying = true;
-        r->copied = 0;
+    if (r->placed)
+        return STAGED;
+    enum room room = pool_room(b, r, e->task.payload_len, &e->at);
+    if (room != ROOM)
+        return room == ROOM_LATER ? STAGE_LATER : STAGE_NEVER;
+    r->placed = true;
+    return STAGED;
+}
+
+/* Brings it there: the engine's business, or a chunk by this thread.  False: there is more to do. */
+static bool copy_payload(gmk_bridge_t *b, gmk_route_out_t *r, gmk_ledger_t *e)
+{
+    unsigned char *to = b->v.pool_out + e->at;
+    const char *from = (const char *)(uintptr_t)e->task.payload_ptr;
+    uint32_t bytes = e->task.payload_len, left = bytes - r->copied;
+    if (gmk_bulk_takes(&b->bulk_out, bytes)) {
+        e->ticket = gmk_bulk_order(&b->bulk_out, to, from, bytes);
+        return e->ticket != 0;
     }
-    left = bytes - r->copied;
     uint32_t n = left < GMK_BRIDGE_CHUNK ? left : GMK_BRIDGE_CHUNK;
-    gmk_crew_copy(b->crew, b->v.pool_out + r->copy_at + r->copied,
-                  (const char *)(uintptr_t)e->task.payload_ptr + r->copied, n);
+    gmk_crew_copy(b->crew, to + r->copied, from + r->copied, n);
     r->copied += n;
-    if (n != left)
-        return COPY_LATER;
-    r->copying = false;
-    r->pool_head += ((uint64_t)bytes + GMK_POOL_ALIGN - 1) & ~(uint64_t)(GMK_POOL_ALIGN - 1);
+    return n == left;
+}
+
+static enum staged stage_payload(gmk_bridge_t *b, gmk_route_out_t *r, gmk_ledger_t *e)
+{
+    enum staged placed = place(b, r, e);
+    if (placed != STAGED)
+        return placed;
+    if (!copy_payload(b, r, e))
+        return STAGE_LATER;
+    r->placed = false;
+    r->copied = 0;
+    r->pool_head += ((uint64_t)e->task.payload_len + GMK_POOL_ALIGN - 1) & ~(uint64_t)(GMK_POOL_ALIGN - 1);
     gmk_bridge_count(&b->fig.payloads_out, 1);
-    gmk_bridge_count(&b->fig.payload_bytes_out, bytes);
-    return COPIED;
+    gmk_bridge_count(&b->fig.payload_bytes_out, e->task.payload_len);
+    return STAGED;
+}
+
+/* The message at `staged`. */
+static enum staged stage(gmk_bridge_t *b, gmk_route_out_t *r)
+{
+    gmk_ledger_t *e = entry(b, r, r->staged);
+    e->ticket = 0;
+    if (e->task.payload_ptr != 0) {
+        enum staged done = stage_payload(b, r, e);
+        if (done != STAGED)
+            return done;
+    }
+    e->pool_end = r->pool_head;
+    r->staged++;
+    return STAGED;
+}
+
+/* Those behind the one that waits for the engine. */
+static bool stage_ahead(gmk_bridge_t *b, gmk_route_out_t *r)
+{
+    uint64_t was = r->staged, most = r->sent + GMK_BULK_AHEAD;
+    if (b->bulk_out.engine.ring == NULL || r->staged == r->sent)
+        return false;
+    while (r->staged != r->taken && (int64_t)(r->staged - most) < 0 && r->staged - r->acked < r->granted &&
+           stage(b, r) == STAGED)
+        ;
+    return r->staged != was;
 }
 
 /* ---- sending ------------------------------------------------------------------------------- */
@@ -202,7 +247,7 @@ int gmk_egress_put(gmk_bridge_t *b, const gmk_det_msg_t *m)
  */
 static bool drop_oversized(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m)
 {
-    if (r->sent != r->acked)
+    if (r->staged != r->acked)
         return false;
     if (is_det(&entry(b, r, r->sent)->task))
         gmk_fence_sent(b, false);
@@ -237,14 +282,13 @@ static void fill_slot(gmk_bridge_t *b, gmk_route_out_t *r, gmk_ledger_t *e, uint
     t.flags = (uint16_t)(t.flags & GMK_TASK_USER_FLAGS);
     t.channel = route;
     t.seq = (uint32_t)(r->sent - r->base);
-    t.payload_ptr = payload ? 1 + r->copy_at : 0; /* an offset may be 0 */
+    t.payload_ptr = payload ? 1 + e->at : 0; /* an offset may be 0 */
     gmk_hal_memcpy(s->body, &t, sizeof t);
     s->stamp = stamp;
     if (GMK_UNLIKELY(is_det(&t))) {
         gmk_fence_pack(s, e->major, e->minor);
         gmk_fence_sent(b, true);
     }
-    e->pool_end = r->pool_head;
     if (GMK_UNLIKELY(e->again))
         gmk_bridge_count(&b->fig.resent, 1);
     if (b->out.filled == 1)
@@ -262,40 +306,47 @@ void gmk_egress_publish(gmk_bridge_t *b)
     b->signal = true;
 }
 
+/* Is the payload of the message at `sent` in the pool?  NEVER: the message is out of the ledger. */
+static enum staged bring(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m)
+{
+    enum staged done = r->staged != r->sent ? STAGED : stage(b, r);
+    if (done == STAGED)
+        return gmk_bulk_is_done(&b->bulk_out, entry(b, r, r->sent)->ticket) ? STAGED : STAGE_LATER;
+    return done == STAGE_NEVER && drop_oversized(b, r, m) ? STAGE_NEVER : STAGE_LATER;
+}
+
 /* Sends what the ledger holds, as far as credit, ring and pool allow, and at most a batch: others have their turn. */
-static bool send(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m, uint32_t route)
+static bool send_some(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m, uint32_t route)
 {
     bool any = false;
     for (uint32_t n = 0; r->sent != r->taken && n < b->cfg.batch; n++) {
-        gmk_ledger_t *e = entry(b, r, r->sent);
         if (r->sent - r->acked >= r->granted || gmk_link_room(&b->out, 1) == 0) {
             gmk_bridge_count(&b->fig.stalls, 1);
             break;
         }
-        if (e->task.payload_ptr != 0) {
-            uint32_t before = r->copied;
-            bool was = r->copying;
-            enum copied c = copy_payload(b, r, e);
-            if (c == COPY_NEVER) {
-                if (!drop_oversized(b, r, m))
-                    break;
-                any = true;
-                continue;
-            }
-            if (c == COPY_LATER) {
-                if (r->copying && (!was || r->copied != before))
-                    return true; /* the next chunk in the next round */
-                gmk_bridge_count(&b->fig.stalls, 1);
-                break;
-            }
+        enum staged here = bring(b, r, m);
+        if (here == STAGE_LATER) {
+            gmk_bridge_count(&b->fig.stalls, r->staged == r->sent && !r->placed); /* for want of a place */
+            break;
         }
-        fill_slot(b, r, e, route);
-        r->sent++;
         any = true;
+        if (here == STAGE_NEVER)
+            continue;
+        fill_slot(b, r, entry(b, r, r->sent), route);
+        r->sent++;
         if (b->out.filled >= b->cfg.batch)
             gmk_egress_publish(b);
     }
     return any;
+}
+
+static bool send(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m, uint32_t route)
+{
+    uint64_t staged = r->staged;
+    uint32_t copied = r->copied;
+    bool any = send_some(b, r, m, route);
+    any |= stage_ahead(b, r);
+    return any || r->staged != staged || r->copied != copied;
 }
 
 /*
@@ -335,7 +386,7 @@ static bool drop_kept(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m)
         finish(b, m, t,
                was_sent(r, r->acked, entry(b, r, r->acked)) ? GMK_ERR_KERNEL_RESET : GMK_DROP_CLOSED);
     }
-    r->sent = r->acked;
+    r->staged = r->sent = r->acked;
     gmk_outlet_finished(b->f, m);
     return true;
 }
@@ -430,11 +481,21 @@ bool gmk_egress_acks(gmk_bridge_t *b)
     return any;
 }
 
-/* The ring was full, and is not any more: nobody wakes the pump for that.  Payloads wait for acknowledgements. */
+/*
+ * The ring was full, and is not any more: nobody wakes the pump for that, nor for a copy that is done.  Payloads that
+ * have no place yet wait for acknowledgements.
+ */
 static bool may_send(gmk_bridge_t *b, gmk_route_out_t *r)
 {
-    return r->state == GMK_ROUTE_OPEN && r->sent != r->taken && r->sent - r->acked < r->granted &&
-           entry(b, r, r->sent)->task.payload_ptr == 0 && gmk_link_room(&b->out, 1) != 0;
+    if (r->state != GMK_ROUTE_OPEN || r->sent == r->taken || r->sent - r->acked >= r->granted)
+        return false;
+    const gmk_ledger_t *e = entry(b, r, r->sent);
+    bool staged = r->staged != r->sent;
+    if (staged ? !gmk_bulk_is_done(&b->bulk_out, e->ticket) : r->placed) {
+        b->poll = true;
+        return false;
+    }
+    return (staged || e->task.payload_ptr == 0) && gmk_link_room(&b->out, 1) != 0;
 }
 
 bool gmk_egress_rest(gmk_bridge_t *b)
@@ -498,7 +559,9 @@ static void part(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m, bool kee
         }
         finish(b, m, &e.task, sent ? GMK_ERR_KERNEL_RESET : GMK_DROP_BRIDGE);
     }
-    r->sent = r->acked;
+    r->staged = r->sent = r->acked;
+    r->placed = false;
+    r->copied = 0;
     r->taken = r->acked + kept;
     gmk_outlet_finished(b->f, m);
 }
@@ -514,7 +577,6 @@ void gmk_egress_part(gmk_bridge_t *b, bool keep)
         /* A subscription that others share does not wait for a peer: see gmk_wiring_part. */
         if (m != NULL)
             part(b, r, m, keep && m->chan->mode == GMK_P2P);
-        r->copying = false;
         give_units(b, r);
     }
     b->pool_used = 0;
@@ -525,6 +587,7 @@ void gmk_egress_leave(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m) { p
 void gmk_route_out_end(gmk_bridge_t *b, uint32_t route)
 {
     gmk_route_out_t *r = &b->route_out[route];
+    gmk_bulk_settle(&b->bulk_out);
     give_units(b, r);
     for (uint64_t i = r->acked; i != r->taken;
          i++) { /* none of the outlet's: those are finished, or its mailbox would be there */

@@ -19,6 +19,11 @@
 
 #define RUN 32u
 
+static gmk_stashed_t *stashed(const gmk_bridge_t *b, const gmk_route_in_t *r, uint64_t n)
+{
+    return &r->stash[n & (b->cfg.window - 1)];
+}
+
 /* ---- off the ring -------------------------------------------------------------------------- */
 
 static bool wild(gmk_bridge_t *b, const char *what)
@@ -67,7 +72,7 @@ static bool take_slot(gmk_bridge_t *b, const gmk_region_slot_t *slot, uint32_t *
     if (GMK_UNLIKELY(det))
         gmk_fence_unpack(&t, &raw, stamp);
     gmk_route_in_t *r = &b->route_in[route];
-    r->stash[r->received++ & (b->cfg.window - 1)] = t;
+    *stashed(b, r, r->received++) = (gmk_stashed_t){.task = t};
     ++*messages;
     return true;
 }
@@ -103,51 +108,114 @@ static bool receive(gmk_bridge_t *b)
 
 /* ---- into the channel ---------------------------------------------------------------------- */
 
-static gmk_task_t *stashed(const gmk_bridge_t *b, const gmk_route_in_t *r, uint64_t n)
+/* The first n messages are gone from the stash, and their payloads are somebody's. */
+static void advance(gmk_route_in_t *r, uint32_t n)
 {
-    return &r->stash[n & (b->cfg.window - 1)];
+    r->delivered += n;
+    if ((int64_t)(r->fetched - r->delivered) < 0) {
+        r->fetched = r->delivered;
+        r->copied = 0;
+    }
+}
+
+/* The task of the first message, with the payload that is here. */
+static gmk_task_t first_task(const gmk_bridge_t *b, const gmk_route_in_t *r)
+{
+    const gmk_stashed_t *s = stashed(b, r, r->delivered);
+    gmk_task_t t = s->task;
+    t.payload_ptr = (uint64_t)(uintptr_t)s->payload;
+    t.flags = (uint16_t)(t.flags & ~GMK_TASK_PAYLOAD_RC);
+    if (s->payload != NULL)
+        t.flags |= GMK_TASK_PAYLOAD_RC;
+    return t;
 }
 
 /* The message was refused for good: it is accepted and dropped here, with its payload. */
 static void drop(gmk_bridge_t *b, gmk_route_in_t *r, int code)
 {
-    gmk_task_t t = *stashed(b, r, r->delivered);
-    t.payload_ptr = (uint64_t)(uintptr_t)r->payload;
-    t.payload_len = r->payload != NULL ? t.payload_len : 0;
-    t.flags = (uint16_t)(t.flags & ~GMK_TASK_PAYLOAD_RC);
-    if (r->payload != NULL)
-        t.flags |= GMK_TASK_PAYLOAD_RC;
+    gmk_task_t t = first_task(b, r);
+    t.payload_len = t.payload_ptr != 0 ? t.payload_len : 0;
     t.channel = 0;
     if ((t.flags & GMK_TASK_DETERMINISTIC) != 0)
         gmk_fence_arrived(b);
-    r->payload = NULL;
-    r->copied = 0;
     gmk_count(b->f, &b->f->counts->accepted, 1);
     gmk_drop(b->f, &t, code);
     if (code == GMK_DROP_BRIDGE)
         gmk_bridge_count(&b->fig.dropped, 1);
-    r->delivered++;
+    advance(r, 1);
 }
 
-enum import { IMPORTED, IMPORT_MORE, IMPORT_NO_MEMORY, IMPORT_NEVER };
+enum fetched { FETCHED, FETCH_MORE, FETCH_NO_MEMORY, FETCH_NEVER };
 
-/* Brings the payload of the first message into this kernel's memory, a chunk at a time. */
-static enum import import(gmk_bridge_t *b, gmk_route_in_t *r, const gmk_task_t *t)
+/*
+ * Both kernels may be full of messages for each other, each of which waits for memory in the other: what arrives has a
+ * reserve that emitters cannot take.  It is for the message whose turn it is.  A large one that waits there is not
+ * overtaken by small ones.
+ */
+static void *reserved_payload(gmk_bridge_t *b, gmk_route_in_t *r, uint32_t bytes)
 {
-    uint32_t bytes = t->payload_len;
-    if (r->payload == NULL) {
-        if (bytes > b->k->heap.spans * GMK_SPAN_BYTES)
-            return IMPORT_NEVER;
-        r->payload = gmk_payload_new(&b->k->heap, &b->f->heap, bytes != 0 ? bytes : 1);
-        r->copied = 0;
-        if (r->payload == NULL)
-            return IMPORT_NO_MEMORY;
+    if (r->fetched != r->delivered || (b->starving != NULL && b->starving != r))
+        return NULL;
+    void *p = gmk_payload_new_reserved(&b->k->heap, &b->f->heap, bytes);
+    bool fits = bytes <= gmk_heap_reserved(&b->k->heap) * GMK_SPAN_BYTES;
+    b->starving = p == NULL && fits ? r : NULL;
+    return p;
+}
+
+static enum fetched make_payload(gmk_bridge_t *b, gmk_route_in_t *r, gmk_stashed_t *s)
+{
+    const gmk_heap_t *h = &b->k->heap;
+    uint32_t bytes = s->task.payload_len != 0 ? s->task.payload_len : 1;
+    if (s->payload != NULL)
+        return FETCHED;
+    if (bytes > (h->spans - gmk_heap_reserved(h)) * GMK_SPAN_BYTES)
+        return FETCH_NEVER;
+    s->payload = gmk_payload_new(&b->k->heap, &b->f->heap, bytes);
+    if (s->payload == NULL)
+        s->payload = reserved_payload(b, r, bytes);
+    return s->payload != NULL ? FETCHED : FETCH_NO_MEMORY;
+}
+
+/* Fills it: the engine's business, or a chunk by this thread.  False: there is more to do. */
+static bool copy_payload(gmk_bridge_t *b, gmk_route_in_t *r, gmk_stashed_t *s)
+{
+    char *to = s->payload;
+    const unsigned char *from = b->v.pool_in + (s->task.payload_ptr - 1);
+    uint32_t bytes = s->task.payload_len, left = bytes - r->copied;
+    if (gmk_bulk_takes(&b->bulk_in, bytes)) {
+        s->ticket = gmk_bulk_order(&b->bulk_in, to, from, bytes);
+        return s->ticket != 0;
     }
-    uint32_t left = bytes - r->copied, n = left < GMK_BRIDGE_CHUNK ? left : GMK_BRIDGE_CHUNK;
-    gmk_crew_copy(b->crew, (char *)r->payload + r->copied, b->v.pool_in + (t->payload_ptr - 1) + r->copied,
-                  n);
+    uint32_t n = left < GMK_BRIDGE_CHUNK ? left : GMK_BRIDGE_CHUNK;
+    gmk_crew_copy(b->crew, to + r->copied, from + r->copied, n);
     r->copied += n;
-    return n == left ? IMPORTED : IMPORT_MORE;
+    return n == left;
+}
+
+/* Brings the payload of the message at `fetched` into this kernel's memory, if it has one. */
+static enum fetched fetch(gmk_bridge_t *b, gmk_route_in_t *r)
+{
+    gmk_stashed_t *s = stashed(b, r, r->fetched);
+    if (s->task.payload_ptr != 0) {
+        enum fetched made = make_payload(b, r, s);
+        if (made != FETCHED)
+            return made;
+        if (!copy_payload(b, r, s))
+            return FETCH_MORE;
+    }
+    r->fetched++;
+    r->copied = 0;
+    return FETCHED;
+}
+
+/* Those behind the one that waits for the engine, or for its channel. */
+static void fetch_ahead(gmk_bridge_t *b, gmk_route_in_t *r)
+{
+    uint64_t most = r->delivered + GMK_BULK_AHEAD;
+    if (b->bulk_in.engine.ring == NULL || r->fetched == r->delivered)
+        return;
+    while (r->fetched != r->received && (int64_t)(r->fetched - most) < 0 && fetch(b, r) == FETCHED)
+        ;
 }
 
 static void note_idempotent(gmk_route_in_t *r, const gmk_task_t *t, uint64_t number)
@@ -159,44 +227,35 @@ static void note_idempotent(gmk_route_in_t *r, const gmk_task_t *t, uint64_t num
 /* Emits the first message, whose payload is here.  A code < 0: not now, or (not FULL) never. */
 static int emit_payload(gmk_bridge_t *b, gmk_route_in_t *r, gmk_channel_t *c)
 {
-    gmk_task_t t = *stashed(b, r, r->delivered);
-    t.payload_ptr = (uint64_t)(uintptr_t)r->payload;
-    t.flags |= GMK_TASK_PAYLOAD_RC;
+    gmk_task_t t = first_task(b, r);
     int rc = gmk_chan_put(b->f, c, &t, 1);
     if (rc != 1)
         return rc;
     gmk_bridge_count(&b->fig.payloads_in, 1);
     gmk_bridge_count(&b->fig.payload_bytes_in, t.payload_len);
     note_idempotent(r, &t, r->delivered);
-    r->payload = NULL;
-    r->copied = 0;
-    r->delivered++;
+    advance(r, 1);
     return 1;
 }
 
 /* What the peer tells of its traces.  A subscriber here that is slow does without. */
 static int take_trace(gmk_bridge_t *b, gmk_route_in_t *r, gmk_channel_t *c)
 {
-    gmk_trace_arrived(b, r->payload, stashed(b, r, r->delivered)->payload_len);
+    const gmk_stashed_t *s = stashed(b, r, r->delivered);
+    gmk_trace_arrived(b, s->payload, s->task.payload_len);
     int rc = emit_payload(b, r, c);
     if (rc == 1)
         return rc;
-    (void)gmk_payload_drop(&b->k->heap, &b->f->heap, r->payload);
-    r->payload = NULL;
-    r->copied = 0;
-    r->delivered++;
+    (void)gmk_payload_drop(&b->k->heap, &b->f->heap, s->payload);
+    advance(r, 1);
     return 1;
 }
 
 /* A deterministic message waits for its tick, which has no use for one without memory: the run ends then. */
 static void arrive(gmk_bridge_t *b, gmk_route_in_t *r, bool no_memory)
 {
-    gmk_task_t t = *stashed(b, r, r->delivered);
+    gmk_task_t t = first_task(b, r);
     int rc = no_memory ? gmk_det_out_of_memory(b->k) : GMK_OK;
-    t.payload_ptr = (uint64_t)(uintptr_t)r->payload;
-    t.flags = (uint16_t)(t.flags & ~GMK_TASK_PAYLOAD_RC);
-    if (r->payload != NULL)
-        t.flags |= GMK_TASK_PAYLOAD_RC;
     if (rc == GMK_OK)
         rc = gmk_fence_arrive(b, r->handle, &t);
     if (rc < 0) {
@@ -204,13 +263,11 @@ static void arrive(gmk_bridge_t *b, gmk_route_in_t *r, bool no_memory)
         return;
     }
     gmk_fence_arrived(b);
-    if (r->payload != NULL) {
+    if (t.payload_ptr != 0) {
         gmk_bridge_count(&b->fig.payloads_in, 1);
         gmk_bridge_count(&b->fig.payload_bytes_in, t.payload_len);
     }
-    r->payload = NULL;
-    r->copied = 0;
-    r->delivered++;
+    advance(r, 1);
 }
 
 /* Emits messages without payloads and of one priority, as many as come one after the other. */
@@ -219,7 +276,7 @@ static int emit_run(gmk_bridge_t *b, gmk_route_in_t *r, gmk_channel_t *c)
     gmk_task_t t[RUN];
     uint32_t n = 0;
     while (n < RUN && r->delivered + n != r->received) {
-        t[n] = *stashed(b, r, r->delivered + n);
+        t[n] = stashed(b, r, r->delivered + n)->task;
         t[n].flags = (uint16_t)(t[n].flags & ~GMK_TASK_PAYLOAD_RC);
         if (t[n].payload_ptr != 0 ||
             ((t[n].flags ^ t[0].flags) & (GMK_PRIO_MASK | GMK_TASK_EMIT_TRACE | GMK_TASK_DETERMINISTIC)) != 0)
@@ -228,29 +285,31 @@ static int emit_run(gmk_bridge_t *b, gmk_route_in_t *r, gmk_channel_t *c)
     }
     int rc = gmk_chan_put(b->f, c, t, n);
     for (int i = 0; i < rc; i++)
-        note_idempotent(r, stashed(b, r, r->delivered + (uint32_t)i), r->delivered + (uint32_t)i);
+        note_idempotent(r, &stashed(b, r, r->delivered + (uint32_t)i)->task, r->delivered + (uint32_t)i);
     if (rc > 0)
-        r->delivered += (uint32_t)rc;
+        advance(r, (uint32_t)rc);
     return rc;
 }
 
 /* One step of the delivery of a route.  False: no more in this round. */
 static bool deliver_some(gmk_bridge_t *b, gmk_route_in_t *r, gmk_channel_t *c)
 {
-    const gmk_task_t *t = stashed(b, r, r->delivered);
-    bool payload = t->payload_ptr != 0, det = (t->flags & GMK_TASK_DETERMINISTIC) != 0;
-    if (payload && (r->payload == NULL || r->copied != t->payload_len)) {
-        switch (import(b, r, t)) {
-        case IMPORTED: break;
-        case IMPORT_MORE: return false;
-        case IMPORT_NO_MEMORY:
+    const gmk_stashed_t *s = stashed(b, r, r->delivered);
+    bool payload = s->task.payload_ptr != 0, det = (s->task.flags & GMK_TASK_DETERMINISTIC) != 0;
+    if (payload && r->fetched == r->delivered) {
+        switch (fetch(b, r)) {
+        case FETCHED: break;
+        case FETCH_MORE: return false;
+        case FETCH_NO_MEMORY:
             if (!det)
                 return false;
             arrive(b, r, true);
             return true;
-        case IMPORT_NEVER: drop(b, r, GMK_DROP_BRIDGE); return true;
+        case FETCH_NEVER: drop(b, r, GMK_DROP_BRIDGE); return true;
         }
     }
+    if (!gmk_bulk_is_done(&b->bulk_in, s->ticket))
+        return false;
     if (GMK_UNLIKELY(det)) {
         arrive(b, r, false);
         return true;
@@ -264,18 +323,26 @@ static bool deliver_some(gmk_bridge_t *b, gmk_route_in_t *r, gmk_channel_t *c)
     return true;
 }
 
+/* The channel has gone.  What the engine writes to is dropped when it has. */
+static bool drop_first(gmk_bridge_t *b, gmk_route_in_t *r)
+{
+    if (!gmk_bulk_is_done(&b->bulk_in, stashed(b, r, r->delivered)->ticket))
+        return false;
+    drop(b, r, GMK_DROP_CLOSED);
+    return true;
+}
+
 static bool deliver(gmk_bridge_t *b, gmk_route_in_t *r)
 {
-    uint64_t was = r->delivered;
+    uint64_t was = r->delivered, fetched = r->fetched;
     uint32_t copied = r->copied;
     gmk_channel_t *c = gmk_chan_of(b->k, r->handle);
-    while (r->delivered != r->received) {
-        if (c == NULL)
-            drop(b, r, GMK_DROP_CLOSED);
-        else if (!deliver_some(b, r, c))
+    while (r->delivered != r->received)
+        if (c != NULL ? !deliver_some(b, r, c) : !drop_first(b, r))
             break;
-    }
-    return r->delivered != was || r->copied != copied;
+    if (c != NULL)
+        fetch_ahead(b, r);
+    return r->delivered != was || r->fetched != fetched || r->copied != copied;
 }
 
 /* ---- acknowledging ------------------------------------------------------------------------- */
@@ -363,24 +430,25 @@ bool gmk_ingress_round(gmk_bridge_t *b)
 
 /*
  * A full channel wakes the port when credits come back: its bit is set before the credits are looked at once more.
- * For memory, and for completions, nobody is told.
+ * For memory, for completions, and for a copy that is done, nobody is told.
  */
 static bool can_rest(gmk_bridge_t *b, gmk_route_in_t *r)
 {
     gmk_channel_t *c = gmk_chan_of(b->k, r->handle);
-    if (r->completed != r->delivered || r->payload != NULL)
+    if (r->completed != r->delivered)
         b->poll = true;
     if (r->delivered == r->received)
         return true;
-    if (c == NULL)
-        return false;
-    if (stashed(b, r, r->delivered)->payload_ptr != 0)
+    const gmk_stashed_t *s = stashed(b, r, r->delivered);
+    if (s->task.payload_ptr != 0)
         b->poll = true;
+    if (c == NULL)
+        return !gmk_bulk_is_done(&b->bulk_in, s->ticket);
     (void)gmk_or64(&c->port_waiters, (uint64_t)1 << (b->f - b->k->ports), GMK_ACQ_REL, GMK_KERNEL);
     gmk_fence(GMK_SEQ, GMK_KERNEL);
     if (c->inbound != 0)
         b->poll = true; /* who gives credits back looks at the others' limit */
-    return gmk_chan_free(c, gmk_prio(stashed(b, r, r->delivered))) == 0 || b->poll;
+    return gmk_chan_free(c, gmk_prio(&s->task)) == 0 || b->poll;
 }
 
 bool gmk_ingress_rest(gmk_bridge_t *b)
@@ -398,7 +466,7 @@ bool gmk_ingress_rest(gmk_bridge_t *b)
 int gmk_route_in_open(gmk_bridge_t *b, uint32_t route, uint32_t handle)
 {
     gmk_route_in_t *r = &b->route_in[route];
-    gmk_task_t *stash = gmk_heap_alloc(&b->k->heap, &b->f->heap, b->cfg.window * sizeof *stash);
+    gmk_stashed_t *stash = gmk_heap_alloc(&b->k->heap, &b->f->heap, b->cfg.window * sizeof *stash);
     if (stash == NULL)
         return GMK_ALLOC_FAIL;
     *r = (gmk_route_in_t){.open = true, .handle = handle, .stash = stash};
@@ -413,9 +481,12 @@ void gmk_route_in_end(gmk_bridge_t *b, uint32_t route)
     gmk_route_in_t *r = &b->route_in[route];
     if (!r->open)
         return;
-    if (r->payload != NULL)
-        (void)gmk_payload_drop(&b->k->heap, &b->f->heap, r->payload);
+    for (uint64_t i = r->delivered; i != r->received; i++)
+        if (stashed(b, r, i)->payload != NULL)
+            (void)gmk_payload_drop(&b->k->heap, &b->f->heap, stashed(b, r, i)->payload);
     gmk_heap_free(&b->k->heap, &b->f->heap, r->stash);
+    if (b->starving == r)
+        b->starving = NULL;
     *r = (gmk_route_in_t){.open = false};
     for (uint32_t i = 0; i < b->n_in; i++)
         if (b->active_in[i] == route) {

@@ -78,9 +78,10 @@ static const gmk_handler_reg_t gpu_handlers[] = {{.type = B_NOTE, .fn = note_gpu
                                                  {.type = B_DEAD, .fn = note_gpu},
                                                  {.type = B_ERROR, .fn = note_gpu}};
 
-/* Boots both kernels with their channels; a NULL table is none. */
-static inline void peers_boot(peers_t *p, const gmk_chan_decl_t *cpu, uint32_t n_cpu,
-                              const gmk_chan_decl_t *gpu, uint32_t n_gpu, const gmk_bridge_cfg_t *cfg)
+/* Boots both kernels with their channels; a NULL table is none.  Each with its own configuration of the bridge. */
+static inline void peers_boot_each(peers_t *p, const gmk_chan_decl_t *cpu, uint32_t n_cpu,
+                                   const gmk_chan_decl_t *gpu, uint32_t n_gpu,
+                                   const gmk_bridge_cfg_t *cpu_cfg, const gmk_bridge_cfg_t *gpu_cfg)
 {
     memset(p, 0, sizeof *p);
     memset(noted, 0, sizeof noted);
@@ -93,12 +94,18 @@ static inline void peers_boot(peers_t *p, const gmk_chan_decl_t *cpu, uint32_t n
                                        .n_handlers = 4,
                                        .channels = i == CPU ? cpu : gpu,
                                        .n_channels = i == CPU ? n_cpu : n_gpu});
-        assert_int_equal(gmk_bridge_create(&p->kit[i].k, cfg, &p->end[i]), GMK_OK);
+        assert_int_equal(gmk_bridge_create(&p->kit[i].k, i == CPU ? cpu_cfg : gpu_cfg, &p->end[i]), GMK_OK);
         assert_int_equal(gmk_attach(&p->kit[i].k, &p->port[i]), GMK_OK);
         p->c[i] = gmk_port_ctx(&p->port[i]);
         assert_int_equal(kit_hear(p->c[i], "sys.dropped", B_DEAD), GMK_OK);
         assert_int_equal(kit_hear(p->c[i], "sys.error", B_ERROR), GMK_OK);
     }
+}
+
+static inline void peers_boot(peers_t *p, const gmk_chan_decl_t *cpu, uint32_t n_cpu,
+                              const gmk_chan_decl_t *gpu, uint32_t n_gpu, const gmk_bridge_cfg_t *cfg)
+{
+    peers_boot_each(p, cpu, n_cpu, gpu, n_gpu, cfg, cfg);
 }
 
 static inline int peers_join(peers_t *p)

@@ -2,6 +2,8 @@
 /* What a bridge between two kernels of one process does with messages. */
 #include "bridge_kit.h"
 
+#include "../bridge/bridge_int.h"
+
 static const gmk_chan_decl_t sends[] = {
     {.name = "t.to", .direction = GMK_PRODUCES, .msg_type = 7},
     {.name = "t.back", .direction = GMK_CONSUMES, .msg_type = 8, .handler = B_NOTE}};
@@ -109,6 +111,46 @@ static void test_payloads(void **state)
     assert_payloads(&noted[CPU][B_NOTE], 300);
     assert_int_equal(peers_stats(&p, CPU).payloads_out, 300);
     peers_end(&p);
+}
+
+/* Emits payloads until there is no memory for one more. */
+static uint32_t fill_with_payloads(peers_t *p, uint32_t side, const char *name, uint32_t len)
+{
+    gmk_chan_t ch = peers_chan(p, side, name);
+    uint32_t n = 0;
+    for (unsigned char *b; (b = gmk_payload_alloc(p->c[side], len)) != NULL; n++) {
+        memset(b, (int)n, len);
+        gmk_task_t t = {.flags = GMK_TASK_PAYLOAD_RC,
+                        .payload_ptr = (uint64_t)(uintptr_t)b,
+                        .payload_len = len,
+                        .meta0 = byte_sum(b, len)};
+        assert_int_equal(gmk_chan_emit(p->c[side], ch, &t), GMK_OK);
+    }
+    return n;
+}
+
+/* Each kernel is full of messages for the other, and none has memory for what arrives but what was reserved. */
+static void test_memory_full_on_both_sides(void **state)
+{
+    static const uint32_t lens[] = {100000, 2000000, 40000};
+    (void)state;
+    for (uint32_t i = 0; i < 3; i++) {
+        uint32_t n[2];
+        peers_t p;
+        PEERS_BOOT(&p, sends, gets);
+        for (uint32_t side = 0; side < 2; side++)
+            gmk_bridge_lock(p.end[side]); /* the pumps stand still */
+        n[CPU] = fill_with_payloads(&p, CPU, "t.to", lens[i]);
+        n[GPU] = fill_with_payloads(&p, GPU, "t.back", lens[i]);
+        assert_true(n[CPU] >= 5 && n[GPU] >= 5);
+        for (uint32_t side = 0; side < 2; side++)
+            gmk_bridge_unlock(p.end[side]);
+        KIT_WAIT(atomic_load(&noted[GPU][B_NOTE].n) == n[CPU]);
+        KIT_WAIT(atomic_load(&noted[CPU][B_NOTE].n) == n[GPU]);
+        assert_payloads(&noted[GPU][B_NOTE], n[CPU]);
+        assert_payloads(&noted[CPU][B_NOTE], n[GPU]);
+        peers_end(&p);
+    }
 }
 
 static void test_payload_larger_than_the_pool(void **state)
@@ -517,6 +559,7 @@ int main(void)
         cmocka_unit_test(test_delivery_and_order),
         cmocka_unit_test(test_backpressure),
         cmocka_unit_test(test_payloads),
+        cmocka_unit_test(test_memory_full_on_both_sides),
         cmocka_unit_test(test_payload_larger_than_the_pool),
         cmocka_unit_test(test_batches_grow),
         cmocka_unit_test(test_fanout_on_both_sides),

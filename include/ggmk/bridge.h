@@ -28,6 +28,9 @@
  * A peer is not trusted: what is read from the region is copied once and checked.  A peer that breaks the
  * rules fails the bridge (GMK_BRIDGE_FAILED) and can do no more.
  *
+ * While a kernel has bridges, an eighth of its memory is kept for payloads that arrive, and nobody else gets it: else
+ * two kernels that are full of messages for each other would wait for ever.  A payload larger than that eighth may.
+ *
  * docs/bridge.md describes the region byte by byte.
  */
 #ifndef GGMK_BRIDGE_H
@@ -72,6 +75,15 @@ enum gmk_bridge_state {
     GMK_BRIDGE_FAILED = 4 /* declarations disagree, or the peer broke the rules: gmk_bridge_stats says why */
 };
 
+/* How an end reaches a copy engine for one direction, see ggmk/copier.h.  All zero: there is none. */
+typedef struct gmk_copier {
+    struct gmk_copy_ring *ring; /* near the engine, which looks at it all the time */
+    struct gmk_copy_done *done; /* near the kernel */
+    uint32_t least;             /* bytes of a payload that is worth an order; default 64 KiB */
+    void (*wake)(void *arg); /* called by the pump after an order; default none: the engine looks by itself */
+    void *arg;
+} gmk_copier_t;
+
 /* Made by a module's init and destroyed by its fini: its port does not hold up the halt. */
 enum { GMK_BRIDGE_OF_MODULE = 1 << 0 };
 
@@ -87,11 +99,12 @@ typedef struct gmk_bridge_cfg {
     void *wake_arg;
     uint32_t window; /* messages under way on one channel, power of two 16 .. 4096; default 256 */
     uint32_t flags;  /* GMK_BRIDGE_* */
+    gmk_copier_t copy_out, copy_in; /* engines for large payloads, to the peer and from it; default none */
 } gmk_bridge_cfg_t;
 
 /*
- * Makes a bridge end: DOWN.  cfg may be NULL.  The memory is the kernel's.  INVAL, RANGE, LIMIT (no port or no
- * thread left, or 15 bridges), ALLOC_FAIL, STATE (the kernel halts).
+ * Makes a bridge end: DOWN.  cfg may be NULL.  The memory is the kernel's.  INVAL (null; an engine with half of its
+ * memory), RANGE, LIMIT (no port or no thread left, or 15 bridges), ALLOC_FAIL, STATE (the kernel halts).
  */
 int gmk_bridge_create(gmk_kernel_t *k, const gmk_bridge_cfg_t *cfg, gmk_bridge_t **out);
 
