@@ -23,6 +23,19 @@ uint32_t sim_kernel(uint32_t number)
     return was;
 }
 
+uint32_t sim_visit(uint32_t number)
+{
+    sim.current->home = sim.current->kernel;
+    sim.current->visits = true;
+    return sim_kernel(number);
+}
+
+void sim_visit_end(uint32_t home)
+{
+    sim.current->kernel = home;
+    sim.current->visits = false;
+}
+
 void sim_kernel_lanes(uint32_t number, uint32_t lanes)
 {
     check(number);
@@ -37,10 +50,28 @@ uint32_t sim_thread_lanes(void)
     return lanes != 0 ? lanes : sim.options.lanes;
 }
 
+static bool has_visits(uint32_t number)
+{
+    for (uint32_t i = 0; i < sim.n_fibers; i++) {
+        const struct sim_fiber *f = sim_fiber_at(i);
+        if (f->state != SIM_FREE && f->visits && (f->kernel == number || f->home == number))
+            return true;
+    }
+    return false;
+}
+
+/* One that is here is not of this kernel; one that is away cannot be taken out of another in the middle. */
+static void let_visits_end(uint32_t number)
+{
+    sim_yield();
+    while (has_visits(number))
+        sim_sleep(1);
+}
+
 void sim_kernel_stop(uint32_t number)
 {
     check_other(number);
-    sim_yield();
+    let_visits_end(number);
     for (uint32_t i = 0; i < sim.n_fibers; i++) {
         struct sim_fiber *f = sim_fiber_at(i);
         if (f->state == SIM_FREE || f->kernel != number)
@@ -66,7 +97,7 @@ void sim_kernel_go_on(uint32_t number)
 void sim_kernel_kill(uint32_t number)
 {
     check_other(number);
-    sim_yield();
+    let_visits_end(number);
     for (uint32_t i = 0; i < sim.n_fibers; i++) {
         struct sim_fiber *f = sim_fiber_at(i);
         if (f->state != SIM_FREE && f->kernel == number)

@@ -93,6 +93,8 @@ struct sim_fiber {
     struct sim_guard *guard;
     uint32_t kernel; /* that it works for; 0 = none */
     bool stopped;    /* its kernel is */
+    bool visits;     /* it works for another kernel for a moment: see sim_visit */
+    uint32_t home;   /* and comes from here */
     void (*fn)(void *);
     void *arg;
     bool has_stack;

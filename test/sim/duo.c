@@ -48,9 +48,9 @@ void duo_wake(void *arg)
     duo_end_t *peer = *(duo_end_t **)arg;
     if (peer->gone)
         return;
-    uint32_t was = sim_kernel(peer->kernel);
+    uint32_t home = sim_visit(peer->kernel);
     gmk_bridge_wake(peer->b);
-    (void)sim_kernel(was);
+    sim_visit_end(home);
 }
 
 /* What the bridge would open is there before the memory is looked at. */
