@@ -348,8 +348,6 @@ static void untie(gmk_bridge_t *b, bool keep)
     }
     if (up)
         count_lost(b);
-    gmk_bulk_settle(&b->bulk_out); /* no memory of its orders is anybody else's before */
-    gmk_bulk_settle(&b->bulk_in);
     gmk_fence_part(b);
     gmk_egress_part(b, keep);
     gmk_trace_send_part(b);
@@ -366,11 +364,20 @@ static void untie(gmk_bridge_t *b, bool keep)
     gmk_hal_memset(&b->v, 0, sizeof b->v);
 }
 
+/* No memory that the engines have orders for is anybody else's before they have done. */
+static void settle(gmk_bridge_t *b)
+{
+    uint64_t start = gmk_hal_now_ns();
+    while (!gmk_bulk_is_idle(&b->bulk_out) || !gmk_bulk_is_idle(&b->bulk_in))
+        (void)nap_until(b, start, GMK_HAL_FOREVER);
+}
+
 int gmk_bridge_down(gmk_bridge_t *b, bool keep)
 {
     if (b == NULL)
         return GMK_ERR_INVAL;
     gmk_bridge_lock(b);
+    settle(b);
     gmk_call_begin(b->f);
     untie(b, keep);
     gmk_call_end(b->f);

@@ -22,9 +22,3 @@ uint64_t gmk_bulk_order(gmk_bulk_t *b, void *to, const void *from, uint64_t byte
         b->engine.wake(b->engine.arg);
     return b->ordered;
 }
-
-void gmk_bulk_settle(gmk_bulk_t *b)
-{
-    for (uint32_t round = 0; !gmk_bulk_is_done(b, b->ordered); round++)
-        gmk_hal_relax(round);
-}

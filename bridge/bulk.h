@@ -26,7 +26,6 @@ uint64_t gmk_bulk_order(gmk_bulk_t *b, void *to, const void *from, uint64_t byte
 
 bool gmk_bulk_is_done(gmk_bulk_t *b, uint64_t ticket);
 
-/* Waits until nothing is under way. */
-void gmk_bulk_settle(gmk_bulk_t *b);
+static inline bool gmk_bulk_is_idle(gmk_bulk_t *b) { return gmk_bulk_is_done(b, b->ordered); }
 
 #endif

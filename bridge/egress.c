@@ -587,7 +587,6 @@ void gmk_egress_leave(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m) { p
 void gmk_route_out_end(gmk_bridge_t *b, uint32_t route)
 {
     gmk_route_out_t *r = &b->route_out[route];
-    gmk_bulk_settle(&b->bulk_out);
     give_units(b, r);
     for (uint64_t i = r->acked; i != r->taken;
          i++) { /* none of the outlet's: those are finished, or its mailbox would be there */

@@ -433,11 +433,11 @@ static bool ask(gmk_bridge_t *b, uint32_t route, const char *name)
     return true;
 }
 
-/* A route whose outlet has ended with its channel, and has no messages left. */
+/* A route whose outlet has ended with its channel, and has no messages left; and no copy is under way to its part. */
 static void sweep(gmk_bridge_t *b, uint32_t route)
 {
     gmk_route_out_t *r = &b->route_out[route];
-    if (r->state != GMK_ROUTE_NONE && gmk_outlet_find(b->k, r->sub) == NULL)
+    if (r->state != GMK_ROUTE_NONE && gmk_outlet_find(b->k, r->sub) == NULL && gmk_bulk_is_idle(&b->bulk_out))
         gmk_route_out_end(b, route);
 }
 

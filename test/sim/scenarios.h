@@ -115,6 +115,7 @@
     X(bridge_full, NULL, "full lines hold their senders, end to end, and nobody else")                       \
     X(bridge_lossy, NULL, "a lossy line sheds for the slow one, and accounts for it")                        \
     X(bridge_payload, NULL, "payloads of all sizes, with little memory")                                     \
+    X(bridge_bulk, NULL, "large payloads by copy engines, with too little memory, and a reset meanwhile")    \
     X(bridge_wiring, NULL, "channels come and go on both sides while messages flow")                         \
     X(bridge_disagree, NULL, "two declarations of one channel disagree, and both sides say so")              \
     X(bridge_sleep, NULL, "pumps sleep and are woken for every message and credit, or nap")                  \
