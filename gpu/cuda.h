@@ -49,7 +49,8 @@ enum {
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75,
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76,
     CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH = 95,
-    CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED = 99
+    CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED = 99,
+    CU_DEVICE_ATTRIBUTE_CAN_USE_64_BIT_STREAM_MEM_OPS = 122
 };
 
 /* Options of cuModuleLoadDataEx; a number is passed as if it were a pointer. */
@@ -89,6 +90,8 @@ enum { CU_MEMHOSTREGISTER_PORTABLE = 1, CU_MEMHOSTREGISTER_DEVICEMAP = 2 };
     X(cuMemAlloc_v2, (CUdeviceptr * out, size_t bytes))                                                      \
     X(cuMemsetD8Async, (CUdeviceptr p, unsigned char value, size_t bytes, CUstream stream))                  \
     X(cuMemcpyDtoHAsync_v2, (void *to, CUdeviceptr from, size_t bytes, CUstream stream))                     \
+    X(cuMemcpyHtoDAsync_v2, (CUdeviceptr to, const void *from, size_t bytes, CUstream stream))               \
+    X(cuStreamWriteValue64_v2, (CUstream stream, CUdeviceptr at, uint64_t value, unsigned flags))            \
     X(cuModuleLoadDataEx, (CUmodule * out, const void *image, unsigned n, int *options, void **values))      \
     X(cuModuleGetFunction, (CUfunction * out, CUmodule module, const char *name))                            \
     X(cuModuleGetGlobal_v2, (CUdeviceptr * out, size_t * bytes, CUmodule module, const char *name))          \

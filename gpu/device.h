@@ -28,8 +28,9 @@ typedef struct gmk_device_launch {
     uint64_t arena_bytes;      /* of the kernel; 0 = default */
     gmk_module_t *const *mods; /* all of the image */
     uint32_t n_mods;
-    uint32_t max_workers; /* 0 = gmk_hal_cpu_count() */
-    uint32_t boot_flags;  /* added to GMK_BOOT_NO_WATCHDOG */
+    uint32_t max_workers;           /* 0 = gmk_hal_cpu_count() */
+    uint32_t boot_flags;            /* added to GMK_BOOT_NO_WATCHDOG */
+    gmk_copier_t copy_out, copy_in; /* see gmk_bridge_cfg_t */
 } gmk_device_launch_t;
 
 /*

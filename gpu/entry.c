@@ -8,6 +8,13 @@
 
 __attribute__((nvptx_kernel)) void gmk_gpu_run(gmk_gpu_params_t p);
 
+static gmk_copier_t copier(const gmk_gpu_params_t *p, uint32_t way)
+{
+    return (gmk_copier_t){.ring = (struct gmk_copy_ring *)(uintptr_t)p->copy_ring[way],
+                          .done = (struct gmk_copy_done *)(uintptr_t)p->copy_done[way],
+                          .least = p->copy_least};
+}
+
 static int run(const gmk_gpu_params_t *p)
 {
     if (p->version != GMK_GPU_VERSION)
@@ -20,6 +27,8 @@ static int run(const gmk_gpu_params_t *p)
         .n_mods = gmk_image_n_modules,
         .max_workers = p->max_workers,
         .boot_flags = p->boot_flags,
+        .copy_out = copier(p, GMK_GPU_COPY_OUT),
+        .copy_in = copier(p, GMK_GPU_COPY_IN),
     };
     gmk_hal_nvptx_init((void *)(uintptr_t)p->pages, p->pages_bytes);
     return gmk_device_run(&launch);

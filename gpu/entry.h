@@ -18,9 +18,12 @@
 
 #define GMK_GPU_ENTRY "gmk_gpu_run"
 #define GMK_GPU_CONSOLE "gmk_hal_nvptx_console" /* struct gmk_hal_nvptx_console, see hal/nvptx/hal_nvptx.h */
-#define GMK_GPU_VERSION 1u
+#define GMK_GPU_VERSION 2u
 #define GMK_GPU_THREADS 128u
 #define GMK_GPU_BLOCKS_MIN 3u /* block 0, the bridge's pump, a worker */
+
+/* Which way a copy engine copies: to the peer, or from it. */
+enum { GMK_GPU_COPY_OUT, GMK_GPU_COPY_IN, GMK_GPU_COPIES };
 
 /* Addresses are the device's. */
 typedef struct gmk_gpu_params {
@@ -33,10 +36,12 @@ typedef struct gmk_gpu_params {
     uint64_t arena_bytes; /* of the kernel, out of pages; 0 = default */
     uint64_t result;      /* one 64-bit word, zero at the launch; in host memory or on the device */
     uint32_t boot_flags;  /* gmk_device_launch_t */
-    uint32_t reserved;    /* 0 */
+    uint32_t copy_least;  /* bytes of a payload that is worth an order */
+    uint64_t copy_ring[GMK_GPU_COPIES]; /* gmk_copy_ring_t in host memory; 0 = there is no such engine */
+    uint64_t copy_done[GMK_GPU_COPIES]; /* gmk_copy_done_t on the device */
 } gmk_gpu_params_t;
 
-_Static_assert(sizeof(gmk_gpu_params_t) == 64, "a parameter structure is the same on both sides");
+_Static_assert(sizeof(gmk_gpu_params_t) == 96, "a parameter structure is the same on both sides");
 
 /* The result word is written once, last: bit 32 set, and what gmk_device_run returned in bits 0-31. */
 #define GMK_GPU_ENDED ((uint64_t)1 << 32)

@@ -74,8 +74,10 @@ static int watch(host_t *h)
     enum host_life life;
 
     do {
-        if (poll(wait, 2, h->device->look_ms) < 0 && errno != EINTR)
-            return host_fail(h, GMK_HOST_EXIT_TROUBLE, "poll: %s", strerror(errno));
+        int64_t ns = h->device->rest_ns();
+        struct timespec rest = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+        if (ppoll(wait, 2, ns < 0 ? NULL : &rest, NULL) < 0 && errno != EINTR)
+            return host_fail(h, GMK_HOST_EXIT_TROUBLE, "ppoll: %s", strerror(errno));
         if (wait[0].revents)
             host_check_parent(h);
         life = h->device->look(h);

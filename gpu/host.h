@@ -32,6 +32,7 @@ typedef struct host {
     int memfd; /* what the hello brought */
     void *region;
     uint64_t region_bytes;
+    uint64_t pool_at[2], pool_bytes; /* in the region, by the side that writes */
     const struct host_device *device;
     bool launched;           /* the kernel has been started: what fails from now on is a fault */
     int code;                /* what the kernel's life ended with */
@@ -42,8 +43,8 @@ typedef struct host {
 enum host_life { HOST_RUNS, HOST_ENDED, HOST_FAULTED };
 
 typedef struct host_device {
-    uint32_t kind; /* enum gmk_gpu_device */
-    int look_ms;   /* how often look is called; -1 = only when wake_fd is readable */
+    uint32_t kind;            /* enum gmk_gpu_device */
+    int64_t (*rest_ns)(void); /* until look is called again; -1 = only when wake_fd is readable */
     /* Everything up to the point where the kernel could be started.  After a failure nothing is held. */
     int (*open)(host_t *h);
     const char *(*name)(void);

@@ -3,8 +3,9 @@
  * host_cuda.c — GGMK/gpu on a GPU, as one launch that stays.
  *
  * All that may wait for the GPU, or for a lock of the driver, is done before the launch: the image is loaded,
- * memory is taken and zeroed.  Beside the running kernel there are only two calls, neither of which waits: a
- * query of each stream, and a copy of the console to pinned memory on a stream of its own.
+ * memory is taken and zeroed.  Beside the running kernel there are only calls that do not wait: queries of streams,
+ * copies between pinned memory and the GPU's, of the console and of payloads, and stream writes, all on streams of
+ * their own.
  */
 #include "host_cuda.h"
 #include "host_console.h"
@@ -14,14 +15,17 @@
 
 #include <string.h>
 
-enum { LOOK_MS = 4 }; /* a fault is to be seen within 10 ms */
+enum { LOOK_NS = 4000000 }; /* a fault is to be seen within 10 ms */
+#define COPY_LEAST 16384u   /* bytes: below, an order costs more than the copy by the kernel's own threads */
 #define ALIGN ((uint64_t)2 << 20)
 #define PAGES_ROOM ((uint64_t)4 << 20) /* beside the arena: what the kernel takes one by one */
+#define WORDS_ROOM (GMK_GPU_COPIES * sizeof(gmk_copy_done_t))
 
 /* Memory of the host that the GPU reaches too. */
 typedef struct pinned {
     console_copy_t copies[CONSOLE_COPIES];
     uint64_t result; /* entry.h */
+    gmk_copy_ring_t ring[GMK_GPU_COPIES];
 } pinned_t;
 
 static struct {
@@ -31,12 +35,15 @@ static struct {
     CUmodule module;
     CUfunction entry;
     unsigned blocks;
-    void *registered;                              /* the region, while the driver has it */
-    CUdeviceptr region, pages, result, console_at; /* addresses of the GPU */
+    void *registered;                                 /* the region, while the driver has it */
+    CUdeviceptr region, pages, at_pinned, console_at; /* addresses of the GPU */
     uint64_t pages_bytes;
     pinned_t *pinned;
     CUstream kernel, copies;
     console_t console;
+    uint64_t next_look;
+    bool has_engines;
+    copies_t engines;
 } on;
 
 /* ---- open ---------------------------------------------------------------------------------- */
@@ -161,20 +168,19 @@ static int take_pinned(host_t *h)
     void *p = NULL;
 
     if (DRIVER(h, cuMemHostAlloc, &p, sizeof(pinned_t), CU_MEMHOSTALLOC_DEVICEMAP) != 0 ||
-        DRIVER(h, cuMemHostGetDevicePointer_v2, &on.result, p, 0) != 0)
+        DRIVER(h, cuMemHostGetDevicePointer_v2, &on.at_pinned, p, 0) != 0)
         return -1;
     on.pinned = p;
     memset(on.pinned, 0, sizeof(*on.pinned));
-    on.result += offsetof(pinned_t, result);
     on.console = (console_t){.copies = on.pinned->copies};
     return 0;
 }
 
-/* The driver promises less alignment than the kernel wants. */
+/* The driver promises less alignment than the kernel wants.  Behind the pages: the words of the copy engines. */
 static int take_pages(host_t *h)
 {
-    on.pages_bytes = h->opt.arena_bytes + PAGES_ROOM;
-    if (DRIVER(h, cuMemAlloc_v2, &on.pages, on.pages_bytes + ALIGN) != 0)
+    on.pages_bytes = (h->opt.arena_bytes + PAGES_ROOM + GMK_CACHE_LINE - 1) & ~(uint64_t)(GMK_CACHE_LINE - 1);
+    if (DRIVER(h, cuMemAlloc_v2, &on.pages, on.pages_bytes + WORDS_ROOM + ALIGN) != 0)
         return -1;
     on.pages = (on.pages + ALIGN - 1) & ~(ALIGN - 1);
     return 0;
@@ -202,6 +208,29 @@ static int try_copy(host_t *h)
     return DRIVER(h, cuStreamSynchronize, on.copies);
 }
 
+/* A stream that cannot write a word has nothing to say that a copy is there: the kernel copies by itself then. */
+static int open_engines(host_t *h)
+{
+    on.has_engines = on.gpu.writes_words;
+    if (!on.has_engines)
+        return 0;
+    on.engines = (copies_t){.region = on.region, .pages = on.pages, .pages_bytes = on.pages_bytes};
+    for (uint32_t i = 0; i < GMK_GPU_COPIES; i++) {
+        on.engines.way[i].ring = &on.pinned->ring[i];
+        on.engines.way[i].done = on.pages + on.pages_bytes + i * sizeof(gmk_copy_done_t);
+    }
+    return copies_open(h, &on.engines);
+}
+
+static void lend_engines(gmk_gpu_params_t *p)
+{
+    p->copy_least = COPY_LEAST;
+    for (uint32_t i = 0; on.has_engines && i < GMK_GPU_COPIES; i++) {
+        p->copy_ring[i] = on.at_pinned + offsetof(pinned_t, ring) + i * sizeof(gmk_copy_ring_t);
+        p->copy_done[i] = on.engines.way[i].done;
+    }
+}
+
 /* The memory is zeroed by the stream that the kernel follows on. */
 static int start(host_t *h)
 {
@@ -212,10 +241,11 @@ static int start(host_t *h)
                                .pages = on.pages,
                                .pages_bytes = on.pages_bytes,
                                .arena_bytes = h->opt.arena_bytes,
-                               .result = on.result};
+                               .result = on.at_pinned + offsetof(pinned_t, result)};
     void *parameters[] = {&params};
 
-    if (DRIVER(h, cuMemsetD8Async, on.pages, 0, on.pages_bytes, on.kernel) != 0)
+    lend_engines(&params);
+    if (DRIVER(h, cuMemsetD8Async, on.pages, 0, on.pages_bytes + WORDS_ROOM, on.kernel) != 0)
         return -1;
     return DRIVER(h, cuLaunchCooperativeKernel, on.entry, on.blocks, 1, 1, GMK_GPU_THREADS, 1, 1, 0,
                   on.kernel, parameters);
@@ -224,7 +254,8 @@ static int start(host_t *h)
 static int launch(host_t *h)
 {
     if (DRIVER(h, cuCtxSetLimit, CU_LIMIT_STACK_SIZE, on.image.stack_bytes) != 0 || choose_blocks(h) != 0 ||
-        take_pinned(h) != 0 || take_pages(h) != 0 || make_streams(h) != 0 || try_copy(h) != 0)
+        take_pinned(h) != 0 || take_pages(h) != 0 || make_streams(h) != 0 || try_copy(h) != 0 ||
+        open_engines(h) != 0)
         return -1;
     return start(h);
 }
@@ -284,6 +315,13 @@ static void last_words(void)
 
 static enum host_life look(host_t *h)
 {
+    uint64_t now = gmk_hal_now_ns();
+
+    if (on.has_engines && copies_serve(h, &on.engines) != 0)
+        return HOST_FAULTED;
+    if (now < on.next_look)
+        return HOST_RUNS;
+    on.next_look = now + LOOK_NS;
     CUresult r = driver.cuStreamQuery(on.kernel);
 
     if (r == CUDA_ERROR_NOT_READY)
@@ -295,9 +333,10 @@ static enum host_life look(host_t *h)
 
 static const char *name(void) { return on.gpu.name; }
 static int wake_fd(void) { return -1; }
+static int64_t rest_ns(void) { return on.has_engines ? copies_rest_ns(&on.engines) : LOOK_NS; }
 
 const host_device_t host_cuda = {.kind = GMK_GPU_CUDA,
-                                 .look_ms = LOOK_MS,
+                                 .rest_ns = rest_ns,
                                  .open = open_cuda,
                                  .name = name,
                                  .launch = launch,

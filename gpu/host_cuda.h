@@ -10,7 +10,10 @@
 #include <limits.h>
 
 #include "cuda.h"
+#include "entry.h"
 #include "host.h"
+
+#include <ggmk/copier.h>
 
 /* The driver's calls, once gpu_driver has answered 0. */
 extern cuda_t driver;
@@ -27,7 +30,8 @@ typedef struct gpu {
     char name[64];
     int major, minor; /* compute capability */
     int multiprocessors;
-    size_t bytes; /* of memory */
+    size_t bytes;      /* of memory */
+    bool writes_words; /* a stream can write 64 bits */
 } gpu_t;
 
 int gpu_driver(host_t *h, int *version); /* opens it and looks whether it will do */
@@ -47,6 +51,26 @@ int image_read(host_t *h, image_t *i);
 void image_free(image_t *i);
 int image_load(host_t *h, const image_t *i,
                CUmodule *out); /* what the driver says of it goes to standard error */
+
+/* ---- host_copies.c ---- */
+
+typedef struct copies_way {
+    gmk_copy_ring_t *ring; /* pinned */
+    CUdeviceptr done;
+    CUstream stream;
+    uint64_t served;
+} copies_way_t;
+
+typedef struct copies {
+    copies_way_t way[GMK_GPU_COPIES];
+    CUdeviceptr region, pages; /* what the kernel may order to be copied */
+    uint64_t pages_bytes;
+    uint64_t last; /* when there was an order */
+} copies_t;
+
+int copies_open(host_t *h, copies_t *c); /* before the launch; all but streams is filled in */
+int copies_serve(host_t *h, copies_t *c);
+int64_t copies_rest_ns(const copies_t *c);
 
 /* ---- host_cuda.c ---- */
 

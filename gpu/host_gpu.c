@@ -57,7 +57,7 @@ static int attribute(host_t *h, const gpu_t *g, int which, int *value)
 
 int gpu_find(host_t *h, uint32_t ordinal, gpu_t *g)
 {
-    int n = 0;
+    int n = 0, words = 0;
 
     if (gpu_count(h, &n) != 0)
         return -1;
@@ -72,8 +72,10 @@ int gpu_find(host_t *h, uint32_t ordinal, gpu_t *g)
         DRIVER(h, cuDeviceTotalMem_v2, &g->bytes, g->device) != 0 ||
         attribute(h, g, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, &g->major) != 0 ||
         attribute(h, g, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, &g->minor) != 0 ||
-        attribute(h, g, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, &g->multiprocessors) != 0)
+        attribute(h, g, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, &g->multiprocessors) != 0 ||
+        attribute(h, g, CU_DEVICE_ATTRIBUTE_CAN_USE_64_BIT_STREAM_MEM_OPS, &words) != 0)
         return -1;
+    g->writes_words = words != 0;
     g->name[sizeof(g->name) - 1] = 0;
     return 0;
 }

@@ -40,5 +40,8 @@ int host_map_region(host_t *h)
     close(h->memfd);
     if (gmk_region_view(&view, h->region, h->region_bytes, 1, &why) != GMK_OK)
         return host_fail(h, GMK_HOST_EXIT_TROUBLE, "the region is refused: %s", why);
+    h->pool_at[0] = (uint64_t)(view.pool_in - (unsigned char *)h->region);
+    h->pool_at[1] = (uint64_t)(view.pool_out - (unsigned char *)h->region);
+    h->pool_bytes = view.pool_bytes;
     return 0;
 }

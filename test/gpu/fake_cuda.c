@@ -9,21 +9,26 @@
  *
  * FAKE_CUDA, words separated by blanks, makes it another GPU, or one that fails:
  *   devices=N version=N capability=N multiprocessors=N occupancy=N console-bytes=N
- *   exec-timeout=1 cooperative=0 register=0 unified=0
+ *   exec-timeout=1 cooperative=0 register=0 unified=0 writes-words=0
  *   fail=CALL:CODE   that call answers so; fail=CALL:CODE@N: from its Nth time on
  *   fault-ms=N       the kernel faults after so long
  *   hang=1           it never ends
  *   lines=N          it writes so many lines at once
  *   no-result=1      it ends without one
+ *   wild-order=1     it orders a copy of what is not its own
+ *   copies-file=PATH at the end it writes there how many copies it ordered, out and in
  */
 #include "../../gpu/cuda.h"
 #include "../../gpu/device.h"
 #include "../../gpu/entry.h"
 #include "../../gpu/host_console.h"
 
+#include <ggmk/copier.h>
+
 #include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -67,6 +72,13 @@ static struct {
     console_copy_t console;
     pthread_t thread;
     atomic_int ended, fault;
+    struct relay {
+        pthread_t thread;
+        uint32_t way;
+        gmk_copy_ring_t ring; /* of the kernel */
+        gmk_copy_done_t done;
+        uint64_t served;
+    } relay[GMK_GPU_COPIES];
 } fake;
 
 /* ---- what is to go wrong ------------------------------------------------------------------- */
@@ -262,6 +274,7 @@ CUresult cuDeviceGetAttribute(int *value, int attribute, CUdevice device)
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *value = setting("capability", 90) % 10; break;
     case CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH: *value = setting("cooperative", 1); break;
     case CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED: *value = setting("register", 1); break;
+    case CU_DEVICE_ATTRIBUTE_CAN_USE_64_BIT_STREAM_MEM_OPS: *value = setting("writes-words", 1); break;
     default: return CUDA_ERROR_INVALID_VALUE;
     }
     return CUDA_SUCCESS;
@@ -394,18 +407,53 @@ static void finish_copy(struct CUstream_st *s)
     s->has_copy = false;
 }
 
-/* Nothing of it is there before a later query. */
+static bool is_pinned(const void *p, size_t bytes)
+{
+    range_t region = {(CUdeviceptr)(uintptr_t)fake.region.host, NULL, fake.region.bytes};
+
+    return within(&fake.pinned, (CUdeviceptr)(uintptr_t)p | DEVICE, bytes) ||
+           (fake.region.device && within(&region, (CUdeviceptr)(uintptr_t)p, bytes));
+}
+
+/* Nothing of it is there before a later query, or a write behind it. */
+static void begin_copy(const char *call, void *to, const void *from, const void *host, size_t bytes,
+                       CUstream stream)
+{
+    struct CUstream_st *s = own_stream(call, stream);
+
+    if (s == fake.kernel_stream)
+        misuse("a copy that waits for the kernel to end");
+    if (!is_pinned(host, bytes))
+        misuse("a copy to or from memory that is not pinned, which waits");
+    finish_copy(s);
+    s->to = to, s->from = from, s->bytes = bytes, s->has_copy = true, s->seen = false;
+}
+
 CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t bytes, CUstream stream)
 {
     ENTER(BESIDE_KERNEL);
+    begin_copy(__func__, to, behind(from), to, bytes, stream);
+    return CUDA_SUCCESS;
+}
+
+CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t bytes, CUstream stream)
+{
+    ENTER(BESIDE_KERNEL);
+    begin_copy(__func__, behind(to), from, from, bytes, stream);
+    return CUDA_SUCCESS;
+}
+
+/* What came before it on the stream is there before it is. */
+CUresult cuStreamWriteValue64_v2(CUstream stream, CUdeviceptr at, uint64_t value, unsigned flags)
+{
+    ENTER(BESIDE_KERNEL);
     struct CUstream_st *s = own_stream(__func__, stream);
-    CUdeviceptr at = (CUdeviceptr)(uintptr_t)to | DEVICE;
-    if (s == fake.kernel_stream)
-        misuse("a copy that waits for the kernel to end");
-    if (!within(&fake.pinned, at, bytes))
-        misuse("a copy to memory that is not pinned, which waits");
+    if (s == fake.kernel_stream || flags != 0 || !setting("writes-words", 1))
+        misuse("a write with flags %#x that waits for the kernel, or that this GPU cannot do", flags);
+    if (!within(&fake.memory, at, sizeof(value)) || at % sizeof(value) != 0)
+        misuse("a write to %#" PRIx64 ", which is not the device's", at);
     finish_copy(s);
-    s->to = to, s->from = behind(from), s->bytes = bytes, s->has_copy = true, s->seen = false;
+    __atomic_store_n((uint64_t *)behind(at), value, __ATOMIC_RELEASE);
     return CUDA_SUCCESS;
 }
 
@@ -521,6 +569,79 @@ static __attribute__((format(printf, 1, 2))) void console_line(const char *forma
     __atomic_store_n(&fake.console.line[slot].commit, n + 1, __ATOMIC_RELEASE);
 }
 
+/*
+ * The kernel's memory is not where the host has put the device's: what it orders goes by way of that, one order at a
+ * time, with the addresses a kernel on a GPU would give.
+ */
+static void relay_one(struct relay *r, const gmk_copy_t *c)
+{
+    const gmk_gpu_params_t *p = &fake.params;
+    gmk_copy_ring_t *ring = behind(p->copy_ring[r->way]);
+    gmk_copy_done_t *done = behind(p->copy_done[r->way]);
+    uint64_t half = p->pages_bytes / GMK_GPU_COPIES, own = p->pages + r->way * half;
+    bool out = r->way == GMK_GPU_COPY_OUT;
+
+    if (c->bytes > half)
+        misuse("a payload of %" PRIu64 " bytes is too much for this fake", c->bytes);
+    if (out)
+        memcpy(behind(own), (const void *)(uintptr_t)c->from, c->bytes);
+    if (setting("wild-order", 0))
+        own = p->pages - 1;
+    ring->order[r->served % GMK_COPIES] = (gmk_copy_t){
+        .to = out ? c->to | DEVICE : own, .from = out ? own : c->from | DEVICE, .bytes = c->bytes};
+    gmk_store64(&ring->ordered, ++r->served, GMK_REL, GMK_SYSTEM);
+    while (gmk_load64(&done->n, GMK_ACQ, GMK_SYSTEM) != r->served)
+        sched_yield();
+    if (!out)
+        memcpy((void *)(uintptr_t)c->to, behind(own), c->bytes);
+}
+
+static void *relay(void *arg)
+{
+    struct relay *r = arg;
+    const gmk_copier_t kernel = {.ring = &r->ring, .done = &r->done};
+    gmk_copy_t c;
+
+    while (running())
+        if (gmk_copier_next(&kernel, r->served, &c)) {
+            relay_one(r, &c);
+            gmk_copier_did(&kernel, r->served);
+        } else {
+            sched_yield();
+        }
+    return NULL;
+}
+
+static gmk_copier_t lend(uint32_t way)
+{
+    struct relay *r = &fake.relay[way];
+
+    r->way = way;
+    if (!fake.params.copy_ring[way])
+        return (gmk_copier_t){.ring = NULL};
+    if (!within(&fake.pinned, fake.params.copy_ring[way], sizeof(gmk_copy_ring_t)) ||
+        !within(&fake.zeroed, fake.params.copy_done[way], sizeof(gmk_copy_done_t)))
+        misuse("a ring of orders that is not pinned, or a word that is not the device's or was not zeroed");
+    if (pthread_create(&r->thread, NULL, relay, r) != 0)
+        misuse("no thread for a copy engine");
+    return (gmk_copier_t){.ring = &r->ring, .done = &r->done, .least = fake.params.copy_least};
+}
+
+static void tell_copies(void)
+{
+    char path[PATH_MAX];
+    const char *at = word("copies-file");
+
+    if (!at || sscanf(at, "%4095s", path) != 1)
+        return;
+    FILE *f = fopen(path, "w");
+    if (!f)
+        misuse("%s cannot be written", path);
+    fprintf(f, "%" PRIu64 " %" PRIu64 "\n", fake.relay[GMK_GPU_COPY_OUT].served,
+            fake.relay[GMK_GPU_COPY_IN].served);
+    fclose(f);
+}
+
 static int run_kernel(void)
 {
     const gmk_gpu_params_t *p = &fake.params;
@@ -530,9 +651,13 @@ static int run_kernel(void)
                                   .mods = gmk_image_modules,
                                   .n_mods = gmk_image_n_modules,
                                   .max_workers = p->max_workers < 4 ? p->max_workers : 4, /* threads */
-                                  .boot_flags = p->boot_flags};
+                                  .boot_flags = p->boot_flags,
+                                  .copy_out = lend(GMK_GPU_COPY_OUT),
+                                  .copy_in = lend(GMK_GPU_COPY_IN)};
+    int code = gmk_device_run(&launch);
 
-    return gmk_device_run(&launch);
+    tell_copies();
+    return code;
 }
 
 static void wait_ms(int ms)
@@ -571,7 +696,7 @@ static void check_launch(CUstream stream, unsigned blocks, const gmk_gpu_params_
 {
     if (own_stream("cuLaunchCooperativeKernel", stream) != fake.kernel_stream)
         misuse("a kernel on a stream that did not zero its memory");
-    if (p->version != GMK_GPU_VERSION || p->reserved != 0)
+    if (p->version != GMK_GPU_VERSION)
         misuse("parameters of version %u", p->version);
     if (blocks < GMK_GPU_BLOCKS_MIN || p->max_workers > blocks - (GMK_GPU_BLOCKS_MIN - 1))
         misuse("%u workers in %u blocks", p->max_workers, blocks);

@@ -122,6 +122,9 @@ static const char *where(void)
     return on != NULL ? on : "soft";
 }
 
+/* The driver is test/gpu/fake_cuda.c, which does as it is told. */
+static bool is_fake(void) { return getenv("ACCEPT_FAKE") != NULL; }
+
 static bool is_local(void) { return strcmp(where(), "local") == 0; }
 
 /* A machine without a GPU that could be used, as the host program itself finds. */
@@ -376,6 +379,62 @@ static void test_payloads_each_way(void **state)
     dual_end(&d);
 }
 
+/* Large ones go by the copy engines: the fake driver counts what the kernel ordered. */
+static void test_copy_engines(void **state)
+{
+    char path[] = "/tmp/gmk-copies-XXXXXX", words[128];
+    unsigned long long out = 0, in = 0;
+    dual_t d;
+    (void)state;
+    if (!is_fake())
+        skip();
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    snprintf(words, sizeof words, "copies-file=%s", path);
+    setenv("FAKE_CUDA", words, 1);
+    dual_boot(&d);
+    for (uint32_t i = 0; i < 60; i++)
+        send_blob(&d, i % 2 == 0 ? "a.blob" : "t.in", i % 3 == 0 ? 16384 : i % 3 == 1 ? 2000000 : 1000, i);
+    KIT_WAIT(atomic_load(&got.n[H_BLOBS]) + atomic_load(&got.n[H_OUT]) == 60);
+    assert_int_equal(atomic_load(&got.bad[H_BLOBS]) + atomic_load(&got.bad[H_OUT]), 0);
+    dual_end(&d);
+    unsetenv("FAKE_CUDA");
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%llu %llu", &out, &in), 2);
+    fclose(f);
+    unlink(path);
+    assert_int_equal(out, 40);
+    assert_int_equal(in, 40);
+}
+
+/* What a kernel on the GPU may not order is not copied: its host ends, and the next one is good. */
+static void fails_and_recovers(const char *words)
+{
+    dual_t d;
+    setenv("FAKE_CUDA", words, 1);
+    dual_boot(&d);
+    unsetenv("FAKE_CUDA"); /* the next host's driver is a good one */
+    send_blob(&d, "a.blob", 300000, 1);
+    KIT_WAIT(dual_stats(&d).state == GMK_BRIDGE_READY && dual_stats(&d).epochs == 2);
+    KIT_WAIT(atomic_load(&got.letters[1]) == 1); /* KERNEL_RESET */
+    send_blob(&d, "a.blob", 300000, 2);
+    KIT_WAIT(atomic_load(&got.n[H_BLOBS]) == 1);
+    assert_int_equal(atomic_load(&got.bad[H_BLOBS]), 0);
+    dual_end(&d);
+}
+
+static void test_copies_that_fail(void **state)
+{
+    (void)state;
+    if (!is_fake())
+        skip();
+    fails_and_recovers("wild-order=1");
+    fails_and_recovers("fail=cuMemcpyHtoDAsync_v2:700@3");
+    fails_and_recovers("fail=cuStreamWriteValue64_v2:999@3");
+}
+
 static void test_inline_messages_copy_nothing(void **state)
 {
     dual_t d;
@@ -538,6 +597,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_backpressure),
         cmocka_unit_test(test_lossy),
         cmocka_unit_test(test_payloads_each_way),
+        cmocka_unit_test(test_copy_engines),
+        cmocka_unit_test(test_copies_that_fail),
         cmocka_unit_test(test_inline_messages_copy_nothing),
         cmocka_unit_test(test_batches_grow_with_load),
         cmocka_unit_test(test_warp_and_block_handlers),
