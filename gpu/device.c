@@ -126,8 +126,10 @@ static int serve(gmk_bridge_t *b)
 static int with_bridge(gmk_kernel_t *k, const gmk_device_launch_t *l, const gmk_region_view_t *v,
                        const char *args)
 {
-    gmk_bridge_cfg_t cfg = {
-        .beat_ns = arg_number(args, "beat_us", 0) * 1000, .copy_out = l->copy_out, .copy_in = l->copy_in};
+    gmk_bridge_cfg_t cfg = {.beat_ns = arg_number(args, "beat_us", 0) * 1000,
+                            .batch = (uint32_t)arg_number(args, "batch", 0),
+                            .copy_out = l->copy_out,
+                            .copy_in = l->copy_in};
     gmk_bridge_t *b = NULL;
     int rc = gmk_bridge_create(k, &cfg, &b);
     if (rc == GMK_OK)

@@ -14,6 +14,7 @@
  *   types=N      handler and message types, gmk_boot_cfg_t.n_types
  *   rq_slots=N   slots of a ring of the ready queue; default: 256 where there is one for each type
  *   beat_us=N    heartbeat interval
+ *   batch=N      messages per publication to the peer, gmk_bridge_cfg_t.batch
  * Other names are for modules, which read them by gmk_arg (kernel.h).
  */
 #ifndef GMK_DEVICE_H

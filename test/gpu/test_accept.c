@@ -207,12 +207,14 @@ static int dual_boot_with(dual_t *d, const gmk_chan_decl_t *decls, uint32_t n, c
     return rc;
 }
 
-static void dual_boot(dual_t *d)
+static int dual_boot_args(dual_t *d, const char *args)
 {
     if (no_gpu())
         skip();
-    assert_int_equal(dual_boot_with(d, channels, sizeof channels / sizeof channels[0], ARGS), GMK_OK);
+    return dual_boot_with(d, channels, sizeof channels / sizeof channels[0], args);
 }
+
+static void dual_boot(dual_t *d) { assert_int_equal(dual_boot_args(d, ARGS), GMK_OK); }
 
 static gmk_bridge_stats_t dual_stats(dual_t *d)
 {
@@ -520,6 +522,36 @@ static void test_types_that_disagree_stop_the_boot(void **state)
     gmk_gpu_free(d.drv);
 }
 
+/* The device's end publishes in batches of its own: its limits are the bridge's. */
+static void test_a_batch_out_of_range_stops_the_boot(void **state)
+{
+    dual_t d;
+    (void)state;
+    int rc = dual_boot_args(&d, ARGS " batch=65");
+    if (is_local()) {
+        assert_true(rc < 0);
+        pthread_join(d.thread, NULL);
+        assert_int_equal(d.device_rc, GMK_ERR_RANGE);
+        gmk_bridge_destroy(d.end);
+        munmap(d.region, d.bytes);
+        assert_int_equal(gmk_halt(&d.k), GMK_OK);
+    } else {
+        assert_int_equal(rc, GMK_ERR_RANGE);
+    }
+    gmk_gpu_free(d.drv);
+}
+
+static void test_one_message_a_publication(void **state)
+{
+    dual_t d;
+    (void)state;
+    assert_int_equal(dual_boot_args(&d, ARGS " batch=1"), GMK_OK);
+    emit(&d, "a.flood", 5000);
+    KIT_WAIT(atomic_load(&got.n[H_FLOODED]) == 5000);
+    assert_int_equal(atomic_load(&got.bad[H_FLOODED]), 0);
+    dual_end(&d);
+}
+
 /* cpu.0 works on while the peer is reset, and every message has its outcome: done there, or reported here. */
 static void test_recovery(void **state)
 {
@@ -604,6 +636,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_warp_and_block_handlers),
         cmocka_unit_test(test_a_failure_over_there),
         cmocka_unit_test(test_types_that_disagree_stop_the_boot),
+        cmocka_unit_test(test_a_batch_out_of_range_stops_the_boot),
+        cmocka_unit_test(test_one_message_a_publication),
         cmocka_unit_test(test_recovery),
         cmocka_unit_test(test_residence),
     };
