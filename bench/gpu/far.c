@@ -5,7 +5,9 @@
  */
 #include "gauge.h"
 
-enum { ORDER = 32, PING, SINK, SOURCE, FAN, EMPTY, WATCH, CHAIN, KICK, STAMP };
+#include <ggmk/hal.h>
+
+enum { ORDER = 32, PING, SINK, SOURCE, FAN, EMPTY, WATCH, LINK, HOLD, KICK, STAMP };
 
 static gmk_chan_t result, pong, up;
 static gauge_sink_t sink;
@@ -13,8 +15,7 @@ static gauge_source_t source;
 
 /* Of the order that is being carried out; touched by one task at a time. */
 static struct {
-    uint64_t order, left, start, before; /* before: tasks of the type that had run */
-    uint32_t type;
+    uint64_t left, start, before; /* before: tasks of the type that had run */
 } job;
 
 static int answer(gmk_ctx_t *c, uint64_t order, uint64_t figure)
@@ -54,33 +55,20 @@ static int on_empty(gmk_ctx_t *c)
     return GMK_OK;
 }
 
-static int on_chain(gmk_ctx_t *c)
-{
-    const gmk_task_t next = {.type = CHAIN, .meta0 = c->task->meta0 - 1};
-
-    return next.meta0 != 0 ? gmk_emit(c, &next) : GMK_OK;
-}
-
 /* Comes back until the kernel's own counter says that all have run; more than all would be wrong too. */
 static int on_watch(gmk_ctx_t *c)
 {
-    uint64_t ran = have_run(c, job.type) - job.before, all = c->task->meta0;
+    uint64_t ran = have_run(c, EMPTY) - job.before, all = c->task->meta0;
 
     if (ran < all)
         return gmk_yield(c);
-    return answer(c, job.order, ran == all ? gmk_now_ns(c) - job.start : 0);
-}
-
-static int watch(gmk_ctx_t *c, uint64_t n)
-{
-    const gmk_task_t t = {.type = WATCH, .meta0 = n};
-
-    return gmk_emit(c, &t);
+    return answer(c, GAUGE_FAN, ran == all ? gmk_now_ns(c) - job.start : 0);
 }
 
 /* Spawns until there is no credit, then gives the spawned a chance to run. */
 static int on_fan(gmk_ctx_t *c)
 {
+    const gmk_task_t watch = {.type = WATCH, .meta0 = c->task->meta0};
     gmk_task_t t[GAUGE_BATCH];
 
     for (uint32_t i = 0; i < GAUGE_BATCH; i++)
@@ -92,38 +80,122 @@ static int on_fan(gmk_ctx_t *c)
             return got == 0 || got == GMK_ERR_FULL ? gmk_yield(c) : got;
         job.left -= (uint32_t)got;
     }
-    return watch(c, c->task->meta0);
-}
-
-static void begin(gmk_ctx_t *c, uint64_t order, uint64_t n, uint32_t type)
-{
-    job.order = order;
-    job.left = n;
-    job.type = type;
-    job.before = have_run(c, type);
-    job.start = gmk_now_ns(c);
+    return gmk_emit(c, &watch);
 }
 
 static int order_fan(gmk_ctx_t *c, uint64_t n)
 {
     const gmk_task_t t = {.type = FAN, .meta0 = n};
 
-    begin(c, GAUGE_FAN, n, EMPTY);
+    job.left = n;
+    job.before = have_run(c, EMPTY);
+    job.start = gmk_now_ns(c);
     return gmk_emit(c, &t);
 }
 
-static int order_chain(gmk_ctx_t *c, uint64_t n)
-{
-    uint64_t links = n / GAUGE_CHAINS != 0 ? n / GAUGE_CHAINS : 1, chains = n / links;
-    const gmk_task_t t = {.type = CHAIN, .meta0 = links};
+/* ---- chains that wait in the ready queue ----------------------------------------------------- */
 
-    begin(c, GAUGE_CHAIN, n, CHAIN);
-    for (uint64_t i = 0; i < chains; i++) {
-        int rc = gmk_emit(c, &t);
-        if (rc != GMK_OK)
-            return rc;
+/*
+ * The last link of a chain notes the time in a word of its own.  So no two links share a word that they write, as a
+ * counter would be, and each word proves that its chain has run to its end.
+ */
+static gmk_a64_t end[GAUGE_WAITING];
+static gmk_a64_t held, released; /* workers in on_hold; the last round whose workers may go */
+static struct {
+    uint64_t round, n, links, start, before;
+} chains;
+
+static int on_link(gmk_ctx_t *c)
+{
+    const gmk_task_t next = {.type = LINK, .meta0 = c->task->meta0 - 1, .meta1 = c->task->meta1};
+
+    if (next.meta0 != 0)
+        return gmk_emit(c, &next);
+    gmk_store64(&end[next.meta1], gmk_now_ns(c), GMK_RLX, GMK_KERNEL);
+    return GMK_OK;
+}
+
+/* gmk_over_budget is a sign of life for whoever watches this kernel. */
+static int on_hold(gmk_ctx_t *c)
+{
+    (void)gmk_add64(&held, 1, GMK_ACQ_REL, GMK_KERNEL);
+    while (gmk_load64(&released, GMK_ACQ, GMK_KERNEL) < c->task->meta0)
+        (void)gmk_over_budget(c);
+    return GMK_OK;
+}
+
+static uint64_t workers(gmk_ctx_t *c)
+{
+    gmk_stats_t s;
+
+    return gmk_stats(c->kernel, &s) == GMK_OK ? s.workers : 0;
+}
+
+/*
+ * Holds every worker but this one: one after the other, since a worker takes more than one task at a time.  They are
+ * submitted, not emitted: what a worker of a CPU emits goes into a queue of its own.
+ */
+static bool hold_others(gmk_ctx_t *c)
+{
+    const gmk_task_t t = {.type = HOLD, .meta0 = chains.round};
+
+    for (uint64_t i = 0, others = workers(c) - 1; i < others; i++) {
+        if (gmk_submit(c->kernel, &t) != GMK_OK)
+            return false;
+        while (gmk_load64(&held, GMK_ACQ, GMK_KERNEL) == i)
+            (void)gmk_over_budget(c);
     }
-    return watch(c, links * chains);
+    return true;
+}
+
+static bool fill(gmk_ctx_t *c)
+{
+    gmk_task_t t[GAUGE_BATCH];
+
+    for (uint64_t at = 0; at < chains.n;) {
+        uint32_t n = chains.n - at < GAUGE_BATCH ? (uint32_t)(chains.n - at) : GAUGE_BATCH;
+        for (uint32_t i = 0; i < n; i++) {
+            t[i] = (gmk_task_t){.type = LINK, .meta0 = chains.links, .meta1 = at + i};
+            gmk_store64(&end[at + i], 0, GMK_RLX, GMK_KERNEL);
+        }
+        int got = gmk_submit_n(c->kernel, t, n);
+        if (got <= 0)
+            return false;
+        at += (uint32_t)got;
+        (void)gmk_over_budget(c);
+    }
+    return true;
+}
+
+/* This handler holds its own worker. */
+static int order_chain(gmk_ctx_t *c, uint64_t n, uint64_t links)
+{
+    if (n > GAUGE_WAITING || links == 0)
+        return GMK_ERR_INVAL;
+    chains.round++;
+    chains.n = n;
+    chains.links = links;
+    chains.before = have_run(c, LINK);
+    gmk_store64(&held, 0, GMK_RLX, GMK_KERNEL);
+    int rc = answer(c, GAUGE_READY, hold_others(c) && fill(c) ? n : 0);
+    chains.start = gmk_now_ns(c);
+    gmk_store64(&released, chains.round, GMK_REL, GMK_KERNEL);
+    return rc;
+}
+
+static uint64_t chains_ns(gmk_ctx_t *c)
+{
+    uint64_t ran = have_run(c, LINK) - chains.before, all = chains.n * chains.links, last = 0;
+
+    if (ran < all)
+        return GAUGE_NOT_YET;
+    for (uint64_t i = 0; i < chains.n; i++) {
+        uint64_t at = gmk_load64(&end[i], GMK_RLX, GMK_KERNEL);
+        if (at < chains.start)
+            return at == 0 ? GAUGE_NOT_YET : 0;
+        last = at > last ? at : last;
+    }
+    return ran == all ? last - chains.start : 0;
 }
 
 /* ---- from emit to handler, in an idle kernel ------------------------------------------------- */
@@ -183,23 +255,17 @@ static int order_idle(gmk_ctx_t *c, uint64_t n)
     return gmk_emit_after(c, &t, PAUSE_NS);
 }
 
-static uint64_t workers(gmk_ctx_t *c)
-{
-    gmk_stats_t s;
-
-    return gmk_stats(c->kernel, &s) == GMK_OK ? s.workers : 0;
-}
-
 static int on_order(gmk_ctx_t *c)
 {
     uint64_t what = c->task->meta0 & 255, n = c->task->meta1;
-    uint32_t bytes = (uint32_t)(c->task->meta0 >> 8);
+    uint32_t bytes = (uint32_t)(c->task->meta0 >> 8), links = bytes;
 
     switch (what) {
     case GAUGE_EXPECT: return expect(c, n, bytes);
     case GAUGE_SOURCE: return order_source(c, n, bytes);
     case GAUGE_FAN: return order_fan(c, n);
-    case GAUGE_CHAIN: return order_chain(c, n);
+    case GAUGE_CHAIN: return order_chain(c, n, links);
+    case GAUGE_LOOK: return answer(c, GAUGE_LOOK, chains_ns(c));
     case GAUGE_IDLE: return order_idle(c, n);
     case GAUGE_CLOCK: return answer(c, GAUGE_CLOCK, clock_step(c));
     case GAUGE_WORKERS: return answer(c, GAUGE_WORKERS, workers(c));
@@ -224,7 +290,8 @@ static const gmk_handler_reg_t handlers[] = {
     {.type = FAN, .fn = on_fan, .name = "fan", .max_yields = GMK_YIELDS_UNLIMITED},
     {.type = EMPTY, .fn = on_empty, .name = "empty"},
     {.type = WATCH, .fn = on_watch, .name = "watch", .max_yields = GMK_YIELDS_UNLIMITED},
-    {.type = CHAIN, .fn = on_chain, .name = "chain"},
+    {.type = LINK, .fn = on_link, .name = "link"},
+    {.type = HOLD, .fn = on_hold, .name = "hold"},
     {.type = KICK, .fn = on_kick, .name = "kick"},
     {.type = STAMP, .fn = on_stamp, .name = "stamp"},
 };

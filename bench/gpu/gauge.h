@@ -5,7 +5,8 @@
  * bench.near (near.c) lives on the kernel that measures and drives everything; bench.far (far.c) on the
  * other one, be it a GPU, the software device or a second kernel of the same process.
  *
- *   bench.order   near -> far   meta0: what (GAUGE_*) | bytes of a payload << 8; meta1: how many
+ *   bench.order   near -> far   meta0: what (GAUGE_*) | bytes of a payload, or links of a chain << 8;
+ *                               meta1: how many
  *   bench.result  far -> near   meta0: what was ordered; meta1: the figure
  *   bench.ping    near -> far   answered on bench.pong with the same meta
  *   bench.down    near -> far   numbered messages
@@ -29,13 +30,17 @@ enum gauge_order {
     GAUGE_READY,
     GAUGE_SOURCE, /* send so many on bench.up */
     GAUGE_FAN,    /* one handler spawns so many empty tasks; the result: ns until all have run */
-    GAUGE_CHAIN,  /* so many links in GAUGE_CHAINS chains, each spawned by the one before; likewise */
+    GAUGE_CHAIN,  /* so many chains, each link spawned by the one before; the first links wait in the ready
+                     queue until all are there, while no worker is free.  READY: how many waited, 0 = it failed */
+    GAUGE_LOOK,   /* what became of the chains: ns from the release to the last end, 0 when a link has run
+                     twice or a chain before the release, or GAUGE_NOT_YET */
     GAUGE_IDLE,   /* so many times: from emit to handler in an idle kernel; each result is one sample in ns */
     GAUGE_CLOCK,  /* the result: the least ns by which gmk_now_ns moves */
     GAUGE_WORKERS /* the result: workers */
 };
 
-#define GAUGE_CHAINS 4096u
+#define GAUGE_NOT_YET UINT64_MAX
+#define GAUGE_WAITING 48000u /* tasks of chains at a time: below what task credits and the ready queue hold */
 #define GAUGE_SLOTS 1024u
 #define GAUGE_BATCH 32u
 #define GAUGE_BLOCKS 8u /* payloads that a source sends by turns */

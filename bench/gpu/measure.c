@@ -17,7 +17,7 @@
 #include "near.h"
 #include "table.h"
 
-enum { ROUNDS_MAX = 99, TRIPS = 5000, IDLE = 500, EXIT_NO_DEVICE = 3 };
+enum { ROUNDS_MAX = 99, TRIPS = 5000, IDLE = 500, LOTS = 5, LINKS_MIN = 10, EXIT_NO_DEVICE = 3 };
 
 static struct {
     uint32_t device, workers, rounds, seconds;
@@ -42,13 +42,22 @@ static const char *beside(const char *name)
     return p;
 }
 
+/*
+ * A ring of the ready queue holds all tasks that wait at a time.  A GPU's kernel has one for each type and priority: the
+ * fewer types, the less memory.
+ */
+#define FAR_ARGS "types=48 rq_slots=65536"
+
+/* batch: messages a publication, of both ends; 0 = default. */
 static int up(uint32_t batch)
 {
     const gmk_gpu_cfg_t cfg = {.device = opt.device,
                                .host = beside("ggmk-gpuhost"),
                                .image = beside("gmk_bench.ptx"),
-                               .arena_size = (uint64_t)256 << 20,
+                               .args = batch == 1 ? FAR_ARGS " batch=1" : FAR_ARGS,
+                               .arena_size = (uint64_t)2 << 30,
                                .workers = opt.workers,
+                               .start_timeout_ns = 60000000000,
                                .bridge = {.batch = batch}};
 
     gpu = gmk_gpu_drv(&cfg);
@@ -92,7 +101,27 @@ static double median_of(double (*measure)(void))
 }
 
 static double fan(void) { return near_fan(opt.tasks) / (double)opt.tasks; }
-static double chain(void) { return near_chain(opt.tasks) / (double)opt.tasks; }
+
+/* Tasks that wait while no worker is free; a few such lots in a round, because one takes microseconds. */
+static double filled(void)
+{
+    uint32_t n = opt.tasks < NEAR_WAITING ? (uint32_t)opt.tasks : NEAR_WAITING;
+    double ns = 0;
+
+    for (uint32_t i = 0; i < LOTS; i++)
+        ns += near_chains(n, 1);
+    return ns / ((double)n * LOTS);
+}
+
+static double chain(void)
+{
+    uint32_t links = opt.tasks / LINKS_MIN < NEAR_WAITING / 2 ? LINKS_MIN
+                                                              : (uint32_t)(opt.tasks / (NEAR_WAITING / 2));
+    uint32_t n = (uint32_t)(opt.tasks / links);
+
+    return near_chains(n, links) / ((double)n * links);
+}
+
 static double to_far(void) { return near_messages(opt.messages, 0, 0) / (double)opt.messages; }
 static double to_near(void) { return near_messages(0, opt.messages, 0) / (double)opt.messages; }
 static double both_ways(void) { return near_messages(opt.messages, opt.messages, 0) / (double)opt.messages; }
@@ -145,6 +174,7 @@ static void measure_batched(void)
 {
     table_row("workers", near_workers(), "", "");
     table_row("clock step", near_clock_step(), "ns", "");
+    table_rate("empty tasks, queued before", median_of(filled));
     table_rate("empty tasks, spawned by one", median_of(fan));
     table_rate("empty tasks, each by the last", median_of(chain));
     percentiles("emit to handler, idle", near_idle, IDLE);
@@ -185,6 +215,7 @@ static int run_measure(void)
     if (rc != GMK_OK)
         return no_device(rc);
     table_rate("messages to the GPU, one a publication", median_of(to_far));
+    table_rate("messages from the GPU, one a publication", median_of(to_near));
     down();
     return 0;
 }
@@ -229,8 +260,10 @@ static void check_traffic(void)
     ok(true, "20 payloads of 1 MiB both ways, whole");
     near_fan(opt.tasks);
     ok(true, "%llu tasks spawned by one handler, each ran once", (unsigned long long)opt.tasks);
-    near_chain(opt.tasks);
-    ok(true, "chains of %llu tasks, each ran once", (unsigned long long)opt.tasks);
+    near_chains(5000, 1);
+    ok(true, "5000 tasks queued while no worker was free, each ran once");
+    near_chains(500, 20);
+    ok(true, "500 chains of 20 tasks, each ran once");
     ok(conserved(), "this kernel's counters add up");
 }
 

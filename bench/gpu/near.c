@@ -12,6 +12,8 @@
 enum { RESULT = 32, PONG, SINK, SOURCE, ORDER, PING };
 enum { WAIT_S = 60, MAX_RESULTS = 4096 };
 
+_Static_assert(NEAR_WAITING == GAUGE_WAITING, "what near.h promises");
+
 static gmk_kernel_t *kernel;
 static gmk_chan_t order_chan, ping, down;
 static sem_t came; /* posted for each thing that is waited for */
@@ -161,11 +163,12 @@ void near_open(gmk_kernel_t *k)
         die("sem_init", "no");
 }
 
-static void order(uint32_t what, uint64_t n, uint32_t bytes)
+/* more: bytes of a payload, or links of a chain. */
+static void order(uint32_t what, uint64_t n, uint32_t more)
 {
     results.what = what;
     results.n = 0;
-    submit(ORDER, what | (uint64_t)bytes << 8, n);
+    submit(ORDER, what | (uint64_t)more << 8, n);
 }
 
 /* Orders, and waits for so many results. */
@@ -205,16 +208,34 @@ void near_trips(double *ns, uint32_t n)
     wait_for("round trips");
 }
 
-static double tasks(uint32_t what, uint64_t n, const char *name)
+static double tasks_ns(const char *name)
 {
-    ask(what, n, 1, name);
     if (results.figure[0] == 0)
-        die(name, "more tasks have run than were spawned");
+        die(name, "a task has run twice, or before it was to");
     return (double)results.figure[0];
 }
 
-double near_fan(uint64_t n) { return tasks(GAUGE_FAN, n, "fan"); }
-double near_chain(uint64_t n) { return tasks(GAUGE_CHAIN, n, "chain"); }
+double near_fan(uint64_t n)
+{
+    ask(GAUGE_FAN, n, 1, "fan");
+    return tasks_ns("fan");
+}
+
+double near_chains(uint32_t n, uint32_t links)
+{
+    double give_up = now() + WAIT_S * 1e9;
+
+    order(GAUGE_CHAIN, n, links);
+    wait_for("chains");
+    if (results.figure[0] != n)
+        die("chains", "the other kernel does not hold so many tasks");
+    do {
+        if (now() > give_up)
+            die("chains", "one was lost: not all have run within 60 s");
+        ask(GAUGE_LOOK, 0, 1, "chains");
+    } while (results.figure[0] == GAUGE_NOT_YET);
+    return tasks_ns("chains");
+}
 
 void near_idle(double *ns, uint32_t n)
 {

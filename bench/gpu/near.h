@@ -23,9 +23,17 @@ double near_messages(uint64_t down, uint64_t up, uint32_t bytes);
 /* One message there and back, n times: fills ns. */
 void near_trips(double *ns, uint32_t n);
 
-/* Inside the far kernel: ns until n empty tasks have run, spawned by one handler or each by the one before. */
+/* Inside the far kernel: ns until n empty tasks have run that one handler spawns. */
 double near_fan(uint64_t n);
-double near_chain(uint64_t n);
+
+/*
+ * Inside the far kernel: ns until n chains of `links` tasks have run, each spawned by the one before.  The first of each
+ * wait in the ready queue until all are there, while no worker is free: with one link, these are all.
+ * n * (links > 1 ? 2 : 1) <= NEAR_WAITING, for a link is there until the next one is accepted.
+ */
+double near_chains(uint32_t n, uint32_t links);
+#define NEAR_WAITING 48000u
+
 void near_idle(double *ns, uint32_t n); /* from emit to handler */
 double near_clock_step(void);
 uint32_t near_workers(void);
