@@ -7,6 +7,7 @@
 BUNDLE := $(BUILD)/gpu-bundle
 BENCH_FAR := bench/gpu/far.c
 BENCH_HOST_OBJS := $(call gpuhost_objs,rel,$(GPUHOST_SRCS) $(BENCH_FAR),gmk_bench)
+RAW_OBJS := $(patsubst %.c,$(BUILD)/rel/%.o,bench/gpu/raw.c bench/gpu/ring.c)
 MEASURE_OBJS := $(patsubst %.c,$(BUILD)/rel/%.o,bench/gpu/measure.c bench/gpu/near.c)
 $(BUILD)/rel/bench/%.o: DEFS = $(HOSTED_DEFS)
 
@@ -27,7 +28,7 @@ $(BUNDLE)/measure: $(MEASURE_OBJS) $(LIB_rel)
 	$(if $(Q),@echo "  LD $@")
 	$(Q)$(call link,rel) -static
 
-$(BUNDLE)/raw: $(BUILD)/rel/bench/gpu/raw.o $(LIB_rel)
+$(BUNDLE)/raw: $(RAW_OBJS) $(LIB_rel)
 	@mkdir -p $(@D)
 	$(if $(Q),@echo "  LD $@")
 	$(Q)$(call link,rel) -static-libgcc
@@ -42,7 +43,7 @@ $(FAKE_RAW): $(BUILD)/pic/test/gpu/fake_raw.o
 	@mkdir -p $(@D)
 	$(Q)$(CC_pic) -shared -pthread -Wl,-soname,libcuda.so.1 -Wl,-z,defs -o $@ $< $(EXTRA_LDFLAGS)
 
--include $(sort $(BENCH_HOST_OBJS:.o=.d) $(MEASURE_OBJS:.o=.d)) $(BUILD)/rel/bench/gpu/raw.d $(BUILD)/pic/test/gpu/fake_raw.d
+-include $(sort $(BENCH_HOST_OBJS:.o=.d) $(MEASURE_OBJS:.o=.d) $(RAW_OBJS:.o=.d)) $(BUILD)/pic/test/gpu/fake_raw.d
 
 .PHONY: gpu-bundle
 gpu-bundle: $(patsubst %,$(BUNDLE)/%,run measure raw raw.ptx ggmk-gpuhost gmk_bench.ptx gmk_bench.json)

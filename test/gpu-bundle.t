@@ -23,9 +23,11 @@ ROWS = ["device", "workers", "clock step", "empty tasks, queued before", "empty 
         "messages from the GPU, one a publication"]
 ROWS += [f"payloads of {size} {way} the GPU" for size in ("4 KiB", "64 KiB", "1 MiB") for way in ("to", "from")]
 
-RAW = ["raw: a word there and back p50", "raw: a word there and back p99", "raw: a launch there and back p50",
-       "raw: a launch there and back p99", "raw: empty tasks, a launch each", "raw: empty tasks, a graph",
-       "raw: copy engine to the GPU", "raw: copy engine from the GPU", "raw: copy engines, each way of both"]
+RAW = ["raw: empty tasks, a launch each", "raw: empty tasks, a graph", "raw: copy engine to the GPU",
+       "raw: copy engine from the GPU", "raw: copy engines, each way of both"]
+RAW += [f"raw: {what} there and back p{p}" for what in ("a word", "a message", "a launch", "a graph") for p in (50, 99)]
+RAW += [f"raw: {rings} {way} the GPU{how}" for way in ("to", "from")
+        for rings, how in (("ring", ""), ("ring", ", one a publication"), ("8 rings", ""))]
 
 
 def check(name, ok, why=""):
@@ -82,11 +84,29 @@ status, text = run("residence", "--soft", "--quick", "--seconds", "2", "--json",
 check("residence", status == 0 and "resident" in text, f"{status}\n{text}")
 check("residence without a reset", [r["value"] for r in rows("s.json") if r["test"].startswith("resets")] == [0], text)
 
-done = subprocess.run([os.path.join(HERE, "raw"), "--json", os.path.join(T, "raw.json")], capture_output=True, text=True,
-                      env={"LD_LIBRARY_PATH": os.path.join(BUILD, "test", "fake-raw")}, timeout=PATIENCE)
+done = subprocess.run([os.path.join(HERE, "raw"), "--quick", "--json", os.path.join(T, "raw.json")], text=True,
+                      env={"LD_LIBRARY_PATH": os.path.join(BUILD, "test", "fake-raw")}, capture_output=True,
+                      timeout=PATIENCE)
 got = {row["test"]: row["value"] for row in rows("raw.json")}
 check("the limits, on a driver that is a fake", done.returncode == 0 and set(got) == set(RAW), done.stdout + done.stderr)
 check("every limit is a figure", all(value > 0 for value in got.values()), got)
+
+with open(os.path.join(T, "far.json"), "w", encoding="ascii") as f:  # figures of a GPU that there is not
+    for test, value in (("raw: a launch there and back p50", 8), ("round trip through both p50", 4),
+                        ("messages to the GPU", 15), ("raw: ring to the GPU", 60),
+                        ("empty tasks, queued before", 900.5)):
+        print(json.dumps({"bench": "gpu", "test": test, "value": value, "unit": ""}), file=f)
+status, text = run("goals", "--json", "far.json")
+lines = [re.sub(" +", " ", line.strip()) for line in text.splitlines()]
+check("figures beside their limits", status == 0 and "messages to, share of the ring 0.250" in lines and
+      "round trip, launches there and back 0.500" in lines, text)
+check("figures beside the goals", "round trip through both p50 4.000 us goal <= 6: met" in lines and
+      "messages to the GPU 15.000 M/s goal >= 20: missed" in lines and
+      "empty tasks, queued before 900.500 M/s goal >= 1000: missed" in lines and
+      "messages from the GPU - M/s goal >= 20: not measured" in lines, text)
+check("the file is as it was", len(rows("far.json")) == 5, text)
+status, text = run("goals", "--json", "none.json")
+check("goals of no figures", status == 1 and "no figures in 'none.json'" in text, f"{status}\n{text}")
 
 status, text = run("--sofft")
 check("a word it does not know", status == 2 and "unknown word '--sofft'" in text and "./run [--soft]" in text, text)

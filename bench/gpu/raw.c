@@ -3,8 +3,8 @@
  * raw.c — what the GPU, its link and its driver do by themselves: the limits beside which the kernel's figures stand,
  * and the same work done the usual way, by a launch for each task and by CUDA graphs.
  *
- * raw [--json FILE] [--ordinal N]; the kernels are in raw.ptx beside this program.  NVIDIA's driver is opened when it
- * runs.  Exit status 3: there is no GPU that can be used.
+ * raw [--json FILE] [--ordinal N] [--quick]; the kernels are in raw.ptx beside this program.  NVIDIA's driver is opened
+ * when it runs.  Exit status 3: there is no GPU that can be used.
  */
 #include <dlfcn.h>
 #include <getopt.h>
@@ -13,8 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../../gpu/cuda.h"
 #include "../bench_sched.h"
+#include "raw.h"
 #include "table.h"
 
 enum { ROUNDS = 7, TRIPS = 20000, LAUNCHES = 20000, NODES = 1000, EXIT_NO_DEVICE = 3 };
@@ -64,13 +64,25 @@ typedef struct words {
     _Alignas(256) _Atomic uint64_t out;
 } words_t;
 
+static uint32_t rounds = ROUNDS, less = 1; /* less: with --quick a part of the ring's messages */
 static char folder[PATH_MAX];
 static CUdevice device;
 static CUstream stream[2];
+static CUmodule kernels;
 static CUfunction empty, store, line;
 static words_t *words;
 static CUdeviceptr words_in, words_out, memory[2];
 static void *pinned[2];
+
+static double median_of(double (*measure)(void))
+{
+    double v[ROUNDS];
+
+    (void)measure();
+    for (uint32_t i = 0; i < rounds; i++)
+        v[i] = measure();
+    return bench_percentile(v, rounds, 50);
+}
 
 /* ---- the driver ---------------------------------------------------------------------------- */
 
@@ -126,21 +138,17 @@ static void *read_kernels(void)
 static void open_device(int ordinal)
 {
     CUcontext context;
-    CUmodule module;
     CUdeviceptr at;
-    void *p;
 
     if (cu.cuInit(0) != CUDA_SUCCESS || cu.cuDeviceGet(&device, ordinal) != CUDA_SUCCESS)
         no_device("the driver has none of this number");
     CU(cuDevicePrimaryCtxRetain, &context, device);
     CU(cuCtxSetCurrent, context);
-    CU(cuModuleLoadDataEx, &module, read_kernels(), 0, NULL, NULL);
-    CU(cuModuleGetFunction, &empty, module, "empty");
-    CU(cuModuleGetFunction, &store, module, "store");
-    CU(cuModuleGetFunction, &line, module, "line");
-    CU(cuMemHostAlloc, &p, sizeof *words, CU_MEMHOSTALLOC_MAPPED);
-    words = memset(p, 0, sizeof *words);
-    CU(cuMemHostGetDevicePointer_v2, &at, p, 0);
+    CU(cuModuleLoadDataEx, &kernels, read_kernels(), 0, NULL, NULL);
+    empty = raw_kernel("empty");
+    store = raw_kernel("store");
+    line = raw_kernel("line");
+    words = raw_shared(sizeof *words, &at);
     words_in = at + offsetof(words_t, in);
     words_out = at + offsetof(words_t, out);
     for (uint32_t i = 0; i < 2; i++) {
@@ -151,9 +159,49 @@ static void open_device(int ordinal)
     }
 }
 
-static void launch(CUfunction f, void **parameters)
+/* ---- the driver, for ring.c too -------------------------------------------------------------- */
+
+CUfunction raw_kernel(const char *name)
 {
-    CU(cuLaunchKernel, f, 1, 1, 1, 1, 1, 1, 0, stream[0], parameters, NULL);
+    CUfunction f;
+
+    CU(cuModuleGetFunction, &f, kernels, name);
+    return f;
+}
+
+void *raw_shared(size_t bytes, CUdeviceptr *at)
+{
+    void *p;
+
+    CU(cuMemHostAlloc, &p, bytes, CU_MEMHOSTALLOC_MAPPED);
+    CU(cuMemHostGetDevicePointer_v2, at, p, 0);
+    return memset(p, 0, bytes);
+}
+
+void raw_launch(CUfunction f, unsigned blocks, unsigned lanes, void **parameters)
+{
+    CU(cuLaunchKernel, f, blocks, 1, 1, lanes, 1, 1, 0, stream[0], parameters, NULL);
+}
+
+static void launch(CUfunction f, void **parameters) { raw_launch(f, 1, 1, parameters); }
+
+void raw_wait(void) { CU(cuStreamSynchronize, stream[0]); }
+
+void raw_spin(raw_spin_t *s, bool progress)
+{
+    if (progress) {
+        *s = (raw_spin_t){0};
+        return;
+    }
+    BENCH_RELAX();
+    if (++s->rounds % 65536 != 0)
+        return;
+    if (s->give_up == 0)
+        s->give_up = bench_ns() + WAIT_NS;
+    if (bench_ns() > s->give_up) {
+        fprintf(stderr, "raw: the GPU does not answer\n");
+        _exit(1);
+    }
 }
 
 /* ---- the link ------------------------------------------------------------------------------ */
@@ -196,15 +244,10 @@ static void show_link(void)
 
 static void wait_for(uint64_t value)
 {
-    double give_up = bench_ns() + WAIT_NS;
+    raw_spin_t spin = {0};
 
-    for (uint32_t i = 1; atomic_load_explicit(&words->out, memory_order_acquire) != value; i++) {
-        BENCH_RELAX();
-        if (i % 65536 == 0 && bench_ns() > give_up) {
-            fprintf(stderr, "raw: the GPU does not answer\n");
-            _exit(1);
-        }
-    }
+    while (atomic_load_explicit(&words->out, memory_order_acquire) != value)
+        raw_spin(&spin, false);
 }
 
 static void percentiles(const char *test, double *ns, uint32_t n)
@@ -252,6 +295,86 @@ static void launch_trips(double *ns)
     percentiles("raw: a launch there and back", ns, TRIPS);
 }
 
+/* A graph of so many launches of f. */
+static CUgraphExec graph_of(uint32_t nodes, CUfunction f, void **parameters)
+{
+    CUgraph made;
+    CUgraphExec graph;
+
+    CU(cuStreamBeginCapture_v2, stream[0], CU_CAPTURE_THREAD_LOCAL);
+    for (uint32_t i = 0; i < nodes; i++)
+        launch(f, parameters);
+    CU(cuStreamEndCapture, stream[0], &made);
+    CU(cuGraphInstantiateWithFlags, &graph, made, 0);
+    return graph;
+}
+
+/* What a graph stores is fixed when it is made: two by turns, one that stores 1 and one that stores 2. */
+static void graph_trips(double *ns)
+{
+    CUgraphExec turn[2];
+
+    for (uint64_t value = 1; value <= 2; value++) {
+        void *parameters[] = {&words_out, &value};
+        turn[value - 1] = graph_of(1, store, parameters);
+    }
+    atomic_store(&words->out, 0);
+    for (uint32_t i = 0; i < TRIPS + TRIPS / 10; i++) {
+        double start = bench_ns();
+        CU(cuGraphLaunch, turn[i % 2], stream[0]);
+        wait_for(i % 2 + 1);
+        if (i >= TRIPS / 10)
+            ns[i - TRIPS / 10] = bench_ns() - start;
+    }
+    CU(cuStreamSynchronize, stream[0]);
+    percentiles("raw: a graph there and back", ns, TRIPS);
+}
+
+/* ---- the bridge's ring ----------------------------------------------------------------------- */
+
+static void slot_trips(double *ns)
+{
+    ring_trips(ns, TRIPS / 10);
+    ring_trips(ns, TRIPS);
+    percentiles("raw: a message there and back", ns, TRIPS);
+}
+
+static const struct ring_shape {
+    const char *to, *from;
+    uint32_t rings, lanes;
+    uint64_t n; /* messages of each ring */
+} shapes[] = {
+    {"raw: ring to the GPU", "raw: ring from the GPU", 1, 32, 1 << 20},
+    {"raw: ring to the GPU, one a publication", "raw: ring from the GPU, one a publication", 1, 1, 1 << 16},
+    {"raw: 8 rings to the GPU", "raw: 8 rings from the GPU", RING_MOST, 32, 1 << 19},
+};
+static const struct ring_shape *shape;
+
+static double ring_there(void)
+{
+    uint64_t n = shape->n / less;
+
+    return ring_to(shape->rings, shape->lanes, n) / (double)(shape->rings * n);
+}
+
+static double ring_back(void)
+{
+    uint64_t n = shape->n / less;
+
+    return ring_from(shape->rings, shape->lanes, n) / (double)(shape->rings * n);
+}
+
+static void measure_rings(double *ns)
+{
+    ring_open();
+    slot_trips(ns);
+    for (uint32_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        shape = &shapes[i];
+        table_rate(shape->to, median_of(ring_there));
+        table_rate(shape->from, median_of(ring_back));
+    }
+}
+
 /* ---- empty tasks --------------------------------------------------------------------------- */
 
 static double launches(void)
@@ -265,17 +388,6 @@ static double launches(void)
 }
 
 static CUgraphExec graph;
-
-static void make_graph(void)
-{
-    CUgraph made;
-
-    CU(cuStreamBeginCapture_v2, stream[0], CU_CAPTURE_THREAD_LOCAL);
-    for (uint32_t i = 0; i < NODES; i++)
-        launch(empty, NULL);
-    CU(cuStreamEndCapture, stream[0], &made);
-    CU(cuGraphInstantiateWithFlags, &graph, made, 0);
-}
 
 static double graphs(void)
 {
@@ -306,16 +418,6 @@ static double copy_to(void) { return copy(true, false); }
 static double copy_from(void) { return copy(false, true); }
 static double copy_both(void) { return copy(true, true); }
 
-static double median_of(double (*measure)(void))
-{
-    double v[ROUNDS];
-
-    (void)measure();
-    for (uint32_t i = 0; i < ROUNDS; i++)
-        v[i] = measure();
-    return bench_percentile(v, ROUNDS, 50);
-}
-
 /* What went down comes up again as it was. */
 static void check_copies(void)
 {
@@ -330,8 +432,10 @@ static void check_copies(void)
 
 int main(int argc, char **argv)
 {
-    static const struct option known[] = {
-        {"json", required_argument, NULL, 'j'}, {"ordinal", required_argument, NULL, 'o'}, {0}};
+    static const struct option known[] = {{"json", required_argument, NULL, 'j'},
+                                          {"ordinal", required_argument, NULL, 'o'},
+                                          {"quick", no_argument, NULL, 'q'},
+                                          {0}};
     static double ns[TRIPS];
     const char *json = NULL;
     int o, ordinal = 0;
@@ -341,7 +445,8 @@ int main(int argc, char **argv)
         switch (o) {
         case 'j': json = optarg; break;
         case 'o': ordinal = atoi(optarg); break;
-        default: fputs("usage: raw [--json FILE] [--ordinal N]\n", stderr); return 2;
+        case 'q': rounds = 1, less = 64; break;
+        default: fputs("usage: raw [--json FILE] [--ordinal N] [--quick]\n", stderr); return 2;
         }
     }
     if (n <= 0)
@@ -354,7 +459,9 @@ int main(int argc, char **argv)
     show_link();
     line_trips(ns);
     launch_trips(ns);
-    make_graph();
+    graph_trips(ns);
+    measure_rings(ns);
+    graph = graph_of(NODES, empty, NULL);
     table_rate("raw: empty tasks, a launch each", median_of(launches));
     table_rate("raw: empty tasks, a graph", median_of(graphs));
     check_copies();

@@ -24,7 +24,7 @@ static inline void table_close(void)
 
 static inline void table_row(const char *test, double value, const char *unit, const char *more)
 {
-    printf("%-38s %12.3f %-6s %s\n", test, value, unit, more);
+    printf("%-42s %12.3f %-6s %s\n", test, value, unit, more);
     fflush(stdout);
     if (table_json != NULL)
         fprintf(table_json, "{\"bench\": \"gpu\", \"test\": \"%s\", \"value\": %.4f, \"unit\": \"%s\"}\n",
