@@ -108,6 +108,16 @@ check("the file is as it was", len(rows("far.json")) == 5, text)
 status, text = run("goals", "--json", "none.json")
 check("goals of no figures", status == 1 and "no figures in 'none.json'" in text, f"{status}\n{text}")
 
+ptxas = shutil.which("ptxas")
+for arch in ("sm_80", "sm_90"):
+    if ptxas is None:
+        count += 1
+        print(f"ok {count} # SKIP no ptxas: raw.ptx is not assembled for {arch}")
+        continue
+    done = subprocess.run([ptxas, f"-arch={arch}", "-o", os.path.join(T, "raw.cubin"), os.path.join(HERE, "raw.ptx")],
+                          capture_output=True, text=True)
+    check(f"raw.ptx assembles for {arch}", done.returncode == 0, done.stderr)
+
 status, text = run("--sofft")
 check("a word it does not know", status == 2 and "unknown word '--sofft'" in text and "./run [--soft]" in text, text)
 status, text = run("--soft", "--json", "/nowhere/r.json")
