@@ -3,9 +3,6 @@
 
 _Static_assert(sizeof(gmk_crew_t) <= 16384, "it fits into the scratch of a worker");
 
-/* One place where all of them meet. */
-static __attribute__((__noinline__)) void meet(void) { gmk_hal_block_barrier(); }
-
 #define WIDE 16u /* bytes a lane copies at a time */
 
 typedef struct gmk_wide {
@@ -45,40 +42,22 @@ static void fetch_share(gmk_crew_t *c, uint32_t lane, uint32_t lanes)
     }
 }
 
-static void do_job(gmk_crew_t *c)
+static void do_job(void *arg)
 {
-    if (c->job == GMK_CREW_COPY)
+    gmk_crew_t *c = arg;
+    if (c->team.job == GMK_CREW_COPY)
         copy_share(c, gmk_hal_lane(), gmk_hal_lanes());
-    else if (c->job == GMK_CREW_FETCH)
+    else if (c->team.job == GMK_CREW_FETCH)
         fetch_share(c, gmk_hal_lane(), gmk_hal_lanes());
     else
         look_share(c, gmk_hal_lane(), gmk_hal_lanes());
 }
 
-void gmk_crew_serve(gmk_crew_t *c)
-{
-    for (;;) {
-        meet();
-        if (c->job == GMK_CREW_DISMISS)
-            return;
-        do_job(c);
-        meet();
-    }
-}
+void gmk_crew_serve(gmk_crew_t *c) { gmk_team_serve(&c->team, do_job, c); }
 
-void gmk_crew_dismiss(gmk_crew_t *c)
-{
-    c->job = GMK_CREW_DISMISS;
-    meet();
-}
+void gmk_crew_dismiss(gmk_crew_t *c) { gmk_team_dismiss(&c->team); }
 
-static void post(gmk_crew_t *c, enum gmk_crew_job job)
-{
-    c->job = job;
-    meet();
-    do_job(c);
-    meet();
-}
+static void post(gmk_crew_t *c, enum gmk_crew_job job) { gmk_team_post(&c->team, job, do_job, c); }
 
 void gmk_crew_copy(gmk_crew_t *c, void *to, const void *from, uint64_t bytes)
 {

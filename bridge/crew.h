@@ -2,9 +2,8 @@
 /*
  * crew.h — the other lanes of the pump's worker, which lend it a hand with bytes.
  *
- * The pump is the work of one lane.  Where its worker has more, the others wait for jobs: to look at many slots of
- * a ring at once, each of which is a journey across the bus, and to copy payloads.  A job is posted in the worker's
- * scratch between two meetings, so that all decide alike; with one lane a job is an ordinary call and nothing meets.
+ * The pump is the work of one lane.  Where its worker has more, the others are its team (team.h): they look at many
+ * slots of a ring at once, each of which is a journey across the bus, and copy payloads.
  *
  * gmk_crew_serve: ALL lanes but the first, until it dismisses them.  The others: the first lane.
  */
@@ -12,14 +11,15 @@
 #define GMK_CREW_H
 
 #include "link.h"
+#include "team.h"
 
 #define GMK_CREW_SLOTS 64u /* looked at, or copied, in one job */
 
-enum gmk_crew_job { GMK_CREW_DISMISS, GMK_CREW_COPY, GMK_CREW_LOOK, GMK_CREW_FETCH };
+enum gmk_crew_job { GMK_CREW_COPY = GMK_TEAM_DISMISSED + 1, GMK_CREW_LOOK, GMK_CREW_FETCH };
 
 /* Lies where gmk_hal_scratch puts it. */
 typedef struct gmk_crew {
-    uint32_t job;
+    gmk_team_t team;
     uint64_t bytes;
     unsigned char *to;
     const unsigned char *from;

@@ -9,7 +9,7 @@
 #define LOOK_NS 10000000u    /* between two looks whether a kernel that is not ready is asked to stop */
 #define FLUSH_NS 1000000000u /* what was emitted before a stop has so long to reach the peer */
 /* A ring for each type and priority: many small ones.  What finds one full spills, and is not lost. */
-#define RQ_SLOTS (GMK_HAL_RQ_PER_TYPE != 0 ? 256u : 0u)
+#define RQ_SLOTS (gmk_hal_rq_per_type() ? 256u : 0u)
 #define READY_NS UINT64_C(60000000000)
 
 /* ---- the arguments ------------------------------------------------------------------------- */

@@ -181,7 +181,9 @@ static void core_numbers(gmk_core_t *k, const gmk_boot_cfg_t *c)
     k->n_fronts = k->n_all + k->n_ports + 1;
     k->n_types = c->n_types;
     k->n_tenants = c->n_tenants;
-    k->n_buckets = GMK_HAL_RQ_PER_TYPE ? c->n_types * GMK_PRIOS : GMK_PRIOS;
+    k->kinds = gmk_hal_rq_per_type() ? c->n_types : 1;
+    k->n_buckets = k->kinds * GMK_PRIOS;
+    k->mark_words = k->kinds == 1 ? 0 : (k->kinds + 63) / 64;
     k->hist_shards = c->n_workers < GMK_HIST_SHARDS ? c->n_workers : GMK_HIST_SHARDS;
     k->batch = c->batch;
     k->sample = c->sample;
@@ -249,14 +251,19 @@ static void worker_layout(layout_t *l, gmk_core_t *k, const gmk_boot_cfg_t *c, u
 static void bucket_layout(layout_t *l, gmk_core_t *k, const gmk_boot_cfg_t *c)
 {
     gmk_bucket_t *buckets = take(l, k->n_buckets * sizeof(gmk_bucket_t));
+    gmk_a64_t *marks = take(l, GMK_PRIOS * k->mark_words * sizeof(gmk_a64_t));
     for (uint32_t i = 0; i < k->n_buckets; i++) {
         void *mem = take(l, gmk_mpmc_bytes(c->rq_slots, GMK_SLOT_BYTES));
         if (l->base == NULL)
             continue;
-        buckets[i].prio = i % GMK_PRIOS;
+        uint32_t kind = i / GMK_PRIOS, prio = i % GMK_PRIOS;
+        buckets[i].prio = prio;
+        buckets[i].bit = (uint64_t)1 << kind % 64;
+        buckets[i].mark = k->kinds == 1 ? NULL : &marks[prio * k->mark_words + kind / 64];
         (void)gmk_mpmc_init(&buckets[i].ring, mem, c->rq_slots, GMK_SLOT_BYTES);
     }
     k->buckets = buckets;
+    k->marks = marks;
 }
 
 static void evq_layout(layout_t *l, gmk_core_t *k)

@@ -29,6 +29,7 @@
 #include "hist.h"
 #include "mpsc.h"
 #include "slab.h"
+#include "team.h"
 #include "timerq.h"
 #include "trace.h"
 #include "usermetrics.h"
@@ -238,6 +239,18 @@ typedef struct gmk_lane {
     uint64_t det_rank, det_hash;
 } gmk_lane_t;
 
+#define GMK_WARP 32u
+
+/* What the lanes of a worker do for the one that gathers; lies where gmk_hal_scratch puts it. */
+typedef struct gmk_rq_team {
+    gmk_team_t team;
+    gmk_mpmc_t *ring;
+    uint64_t pos; /* of the first slot */
+    uint32_t n;   /* slots, at most one for each lane */
+    gmk_slot_t *out;
+    uint32_t there[(GMK_HAL_MAX_LANES + GMK_WARP - 1) / GMK_WARP]; /* by warp: whose slot is filled */
+} gmk_rq_team_t;
+
 typedef struct gmk_worker {
     gmk_front_t front;
     gmk_lq_t lq;
@@ -260,12 +273,13 @@ typedef struct gmk_worker {
     uint32_t index; /* logical worker: inbox, pins */
     uint32_t self;  /* place in core->workers */
     uint64_t rng;
-    uint64_t now;         /* last reading of the clock */
-    uint32_t since_clock; /* tasks run since then */
-    uint64_t keeps;       /* as keeper: until when, UINT64_MAX = it is none */
-    uint32_t spin_ns;     /* adaptive */
-    uint32_t gathers;
+    uint64_t now;                               /* last reading of the clock */
+    uint32_t since_clock;                       /* tasks run since then */
+    uint64_t keeps;                             /* as keeper: until when, UINT64_MAX = it is none */
+    uint32_t spin_ns;                           /* adaptive */
+    uint32_t turn[GMK_PRIOS];                   /* the kind that is the first to be asked */
     gmk_a64_t sums[GMK_HAL_MAX_LANES / 32 + 1]; /* gmk_reduce_sum: one per warp */
+    gmk_rq_team_t *team, team_space;
 
     /* Read by thieves, by the watchdog and by a rescuer. */
     _Alignas(GMK_CACHE_LINE) gmk_a32_t has_next;
@@ -287,6 +301,8 @@ typedef struct gmk_worker {
 typedef struct gmk_bucket {
     gmk_mpmc_t ring;
     uint32_t prio;
+    uint64_t bit; /* of *mark */
+    gmk_a64_t *mark;
 } gmk_bucket_t;
 
 /* Where a full ring spills: a list per priority, refilled into the ring by whoever gets `busy`. */
@@ -338,7 +354,8 @@ typedef struct gmk_core {
     /* Fixed at boot. */
     uint32_t n_workers, n_spares, n_all; /* n_all = workers + spares */
     uint32_t n_ports, n_fronts;          /* n_fronts = n_all + ports + outside */
-    uint32_t n_types, n_tenants, n_buckets, batch, sample;
+    uint32_t n_types, n_tenants, batch, sample;
+    uint32_t kinds, n_buckets; /* rings of a priority: one, or one for each type; of all priorities */
     uint32_t task_max, credit_block;
     uint64_t halt_timeout_ns, watchdog_ns, retry_base_ns, seed, spin_ns;
     uint32_t poison_failures, poison_ticks;
@@ -348,8 +365,10 @@ typedef struct gmk_core {
     gmk_front_t *ports;    /* [n_ports] */
     gmk_front_t *outside;
     gmk_mpsc_t *inboxes;   /* [n_workers], by logical worker */
-    gmk_bucket_t *buckets; /* [n_buckets] */
-    void *boot_mem;        /* the arena's layout, for the halt */
+    gmk_bucket_t *buckets; /* [n_buckets], kind by kind */
+    gmk_a64_t *marks;      /* [GMK_PRIOS][mark_words]: bit per kind whose ring may hold something, see rq.c */
+    uint32_t mark_words;
+    void *boot_mem; /* the arena's layout, for the halt */
 
     gmk_a32_t trace_mask; /* lowest level in force anywhere: 0 lets tasks skip all tracing */
     gmk_a32_t trace_one_in;

@@ -48,14 +48,6 @@ static uint32_t from_inbox(gmk_worker_t *w, gmk_slot_t *out, uint32_t max)
     return n;
 }
 
-static uint32_t rq_count(const gmk_core_t *k)
-{
-    uint64_t n = 0;
-    for (uint32_t i = 0; i < k->n_buckets; i++)
-        n += gmk_mpmc_count(&k->buckets[i].ring);
-    return n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
-}
-
 static uint32_t from_lq(gmk_worker_t *w, gmk_slot_t *out, uint32_t max, bool share)
 {
     uint32_t there = gmk_lq_count(&w->lq);
@@ -66,12 +58,12 @@ static uint32_t from_lq(gmk_worker_t *w, gmk_slot_t *out, uint32_t max, bool sha
 
 static uint32_t from_rq(gmk_worker_t *w, gmk_slot_t *out, uint32_t max, bool share)
 {
-    gmk_core_t *k = w->front.core;
     if (share) {
-        uint32_t there = rq_count(k);
-        max = there > 1 ? at_most(max, there - there / 2) : max;
+        uint64_t there = gmk_rq_count(w->front.core);
+        uint64_t half = there - there / 2;
+        max = there > 1 && half < max ? (uint32_t)half : max;
     }
-    return gmk_rq_pop(k, w, out, max);
+    return gmk_rq_pop(w, out, max);
 }
 
 /* A timer that fires just now, or a dead letter after the last batch, may have filled the next slot. */
@@ -173,7 +165,6 @@ uint32_t gmk_gather(gmk_worker_t *w)
     gmk_slot_t *out = w->batch;
     uint32_t max = w->limit, half = max - max / 2, quarter = max - max / 4 * 3, n = 0;
     bool share = gmk_idle_parked(k) != 0;
-    w->gathers++;
     n += from_lq(w, out, half, share);
     if (!gmk_mpsc_empty(&k->inboxes[w->index]))
         n += from_inbox(w, out + n, quarter);

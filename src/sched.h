@@ -102,15 +102,19 @@ static inline void gmk_task_born(const gmk_front_t *f, gmk_task_t *t, uint64_t n
 
 /* ---- ready queue (rq.c) ------------------------------------------------------------------- */
 
-uint32_t gmk_rq_pop(gmk_core_t *k, gmk_worker_t *w, gmk_slot_t *out, uint32_t max);
+/* The first lane, which has the others for it: they are in gmk_rq_serve. */
+uint32_t gmk_rq_pop(gmk_worker_t *w, gmk_slot_t *out, uint32_t max);
+void gmk_rq_serve(gmk_rq_team_t *t);
 uint32_t gmk_rq_push(gmk_bucket_t *b, const gmk_task_t *t, uint32_t n, uint64_t stamp); /* how many fitted */
 bool gmk_rq_empty(const gmk_core_t *k);
+uint64_t gmk_rq_count(const gmk_core_t *k); /* about how many are there */
 /* Moves spilled tasks into the rings as far as there is room. */
 void gmk_overflow_refill(gmk_front_t *f);
 bool gmk_overflow_empty(const gmk_core_t *k);
 static inline gmk_bucket_t *gmk_bucket_of(const gmk_core_t *k, const gmk_task_t *t)
 {
-    return &k->buckets[GMK_HAL_RQ_PER_TYPE ? t->type * GMK_PRIOS + gmk_prio(t) : gmk_prio(t)];
+    uint32_t kind = GMK_HAL_RQ_PER_TYPE && k->kinds != 1 ? t->type : 0;
+    return &k->buckets[kind * GMK_PRIOS + gmk_prio(t)];
 }
 
 /* ---- event queue (evq.c) ------------------------------------------------------------------ */

@@ -173,11 +173,17 @@ static void prepare(gmk_worker_t *w)
 
 void gmk_worker_loop(gmk_worker_t *w)
 {
+    gmk_rq_team_t *team = gmk_hal_scratch(&w->team_space);
     bool one = gmk_hal_lane() == 0;
+    if (one)
+        w->team = team;
     for (;;) {
-        if (one)
+        if (one) {
             prepare(w);
-        gmk_hal_block_barrier();
+            gmk_team_dismiss(&team->team);
+        } else {
+            gmk_rq_serve(team);
+        }
         if (w->leave != 0)
             break;
         if (w->n != 0) {

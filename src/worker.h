@@ -37,7 +37,6 @@ void gmk_read_clock(gmk_worker_t *w);
 void gmk_run_slot(gmk_lane_t *l, gmk_slot_t *s);
 /* Runs one task to its outcome. */
 void gmk_run_task(gmk_lane_t *l, gmk_task_t *t, uint64_t stamp);
-#define GMK_WARP 32u
 /* A WARP or BLOCK task, on all lanes that run it together. */
 void gmk_run_wide(gmk_lane_t *l, gmk_slot_t *s);
 /* An activation record: a mailbox or a distributor (deliver.c). */

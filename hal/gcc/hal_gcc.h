@@ -12,6 +12,7 @@
 
 /* Buckets of the ready queue: one per priority. */
 #define GMK_HAL_RQ_PER_TYPE 0
+GMK_HAL_INLINE bool gmk_hal_rq_per_type(void) { return false; }
 /* Handlers may be registered while the kernel runs. */
 #define GMK_HAL_CLOSED_IMAGE 0
 #define GMK_HAL_CYCLES_DIFFER 0 /* gmk_hal_cycles of two workers cannot be compared */

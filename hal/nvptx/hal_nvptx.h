@@ -20,6 +20,7 @@
 
 /* Buckets of the ready queue: one per handler type and priority, so that a batch is of one type. */
 #define GMK_HAL_RQ_PER_TYPE 1
+GMK_HAL_INLINE bool gmk_hal_rq_per_type(void) { return true; }
 /* The image is closed: handlers are known when it is built. */
 #define GMK_HAL_CLOSED_IMAGE 1
 #define GMK_HAL_CYCLES_DIFFER 1

@@ -15,10 +15,9 @@
 
 #define GMK_HAL_INLINE static inline __attribute__((always_inline))
 
-/* Buckets of the ready queue: one per priority. */
-#ifndef GMK_HAL_RQ_PER_TYPE
-#define GMK_HAL_RQ_PER_TYPE 0
-#endif
+/* Buckets of the ready queue: one per priority, or per type and priority where workers have several lanes. */
+#define GMK_HAL_RQ_PER_TYPE 1
+bool gmk_hal_rq_per_type(void);
 /* Handlers may be registered while the kernel runs. */
 #define GMK_HAL_CLOSED_IMAGE 0
 #define GMK_HAL_CYCLES_DIFFER 0

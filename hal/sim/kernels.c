@@ -68,6 +68,8 @@ static void let_visits_end(uint32_t number)
         sim_sleep(1);
 }
 
+bool gmk_hal_rq_per_type(void) { return sim_thread_lanes() > 1; }
+
 void sim_kernel_stop(uint32_t number)
 {
     check_other(number);

@@ -76,6 +76,8 @@ typedef struct gmk_fault_info {
  *   uint32_t gmk_hal_ballot(uint32_t mask, bool pred);        lanes of the warp where pred holds
  *   uint32_t gmk_hal_shuffle(uint32_t mask, uint32_t v, uint32_t from);
  *   uint32_t gmk_hal_coalesce(void);      mask of the lanes of the warp active here
+ *   bool gmk_hal_rq_per_type(void);       asked at boot: shall the ready queue have rings per type and
+ *                                         priority, or per priority?  GMK_HAL_RQ_PER_TYPE 0: never per type
  *   int gmk_hal_call(uint32_t type, int (*fn)(struct gmk_ctx *), struct gmk_ctx *ctx);
  *                                         the handler of a type, which is fn; a closed image may know it
  *   void *gmk_hal_scratch(void *worker_scratch);  where ALL-phase decisions are kept

@@ -289,7 +289,7 @@ static void device_start(gmk_hal_thread_t *t)
 {
     static gmk_module_t *mods[] = {&device_other, &device_module};
     memset(&device, 0, sizeof device);
-    duo.region_cfg.args = "other=1 workers=2 modules=echo beat_us=500";
+    duo.region_cfg.args = "other=1 workers=2 modules=echo beat_us=500 types=32";
     duo_region();
     device.launch = (gmk_device_launch_t){.region = duo.region,
                                           .region_bytes = gmk_region_bytes(&duo.region_cfg),
