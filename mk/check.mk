@@ -2,7 +2,7 @@
 #
 # Checks beyond the tests: sanitizers, coverage, style, layers, models.
 #
-#:asan ubsan    the unit tests under AddressSanitizer, UndefinedBehaviorSanitizer
+#:asan ubsan    the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer: one build for both
 #:tsan          the unit tests under ThreadSanitizer (clang)
 #:coverage      gcov over the unit tests; src/ needs 95 % of the lines and 85 % of the branches
 #:soak          mixed load for SECONDS=3600
@@ -27,11 +27,8 @@ NO_ASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
 .PHONY: asan ubsan tsan coverage soak format format-check tidy check-layers
 
-asan: $(call programs,asan,$(UNIT_SRCS))
+asan ubsan: $(call programs,asan,$(UNIT_SRCS))
 	$(Q)$(RUN_TESTS) $(call programs,asan,$(UNIT_SRCS))
-
-ubsan: $(call programs,ubsan,$(UNIT_SRCS))
-	$(Q)$(RUN_TESTS) $(call programs,ubsan,$(UNIT_SRCS))
 
 $(BUILD)/tsan/flags: | $(BUILD)/deps/sanitize
 tsan: $(call programs,tsan,$(UNIT_SRCS))
@@ -57,7 +54,7 @@ $(BUILD)/$1/test/soak: %: %.o $$(LIB_$1)
 	$(Q)$$(call link,$1)
 -include $(BUILD)/$1/test/soak.d
 endef
-$(foreach v,rel dbg asan ubsan tsan,$(eval $(call soak_rules,$v)))
+$(foreach v,rel dbg asan tsan,$(eval $(call soak_rules,$v)))
 soak: $(SOAK)
 	$(Q)$(SOAK) $(SECONDS)
 TEST_GROUPS += soak

@@ -14,7 +14,8 @@ GPU_KEEP := gmk_gpu_run,gmk_hal_nvptx_console
 GPU_DIR := $(BUILD)/gpu
 GPU_TOOL = NVPTX_CC=$(NVPTX_CC) NVPTX_ARCH=$(NVPTX_ARCH) tools/gpu-image
 
-# $(call gpu_image,NAME,FOLDER,MODULES): the image FOLDER/NAME.ptx of these modules' sources, and FOLDER/NAME.json.
+# $(call gpu_image,NAME,FOLDER,MODULES,ARCHS): the image FOLDER/NAME.ptx of these modules' sources, and FOLDER/NAME.json,
+# for which it is also measured on ARCHS.
 define gpu_image
 GPU_BITCODE_$1 := $(patsubst %.c,$(NVPTX_DIR)/%.bc,$(sort $(GPU_SRC) $3)) $(GPU_DIR)/$1.image.bc
 
@@ -30,7 +31,7 @@ $(GPU_DIR)/$1.ptx: $$(GPU_BITCODE_$1) gpu/bounds.ll tools/gpu-image tools/Nvptx.
 	$(Q)$$(GPU_TOOL) build $(GPU_DIR)/$1 $(GPU_KEEP) $$(filter %.bc %.ll,$$^)
 
 $(GPU_DIR)/$1.json: $(GPU_DIR)/$1.ptx
-	$(Q)$$(GPU_TOOL) measure $(GPU_DIR)/$1 gmk_gpu_run
+	$(Q)$$(GPU_TOOL) measure $(GPU_DIR)/$1 gmk_gpu_run $4
 
 $2/$1.ptx $2/$1.json: $2/%: $(GPU_DIR)/%
 	@mkdir -p $$(@D)
@@ -46,7 +47,7 @@ endif
 
 GPU_IMAGE := $(BUILD)/gmk_gpu.ptx $(BUILD)/gmk_gpu.json
 GPU_TEST_IMAGE := $(BUILD)/test/gmk_gpu_test.ptx $(BUILD)/test/gmk_gpu_test.json
-$(eval $(call gpu_image,gmk_gpu,$(BUILD),$(GPU_MODULES)))
+$(eval $(call gpu_image,gmk_gpu,$(BUILD),$(GPU_MODULES),sm_90))
 $(eval $(call gpu_image,gmk_gpu_test,$(BUILD)/test,$(GPU_TEST_MODULES)))
 
 .PHONY: gpu gpu-baseline

@@ -18,7 +18,7 @@ $(BUILD)/$1/test/gpu/fake_host: $(BUILD)/$1/test/gpu/fake_host.o $(BUILD)/$1/gpu
 .SECONDARY: $(call gpudrv_objs,$1)
 -include $(patsubst %.o,%.d,$(call gpudrv_objs,$1))
 endef
-$(foreach v,rel dbg asan ubsan tsan,$(eval $(call gpudrv_rules,$v)))
+$(foreach v,rel dbg asan tsan,$(eval $(call gpudrv_rules,$v)))
 
 TEST_GROUPS += $(filter-out $(TEST_GROUPS),gpu)
 TESTS_gpu += $(patsubst %,$(BUILD)/%/test/gpu/test_drv,rel dbg)

@@ -5,7 +5,8 @@
 #
 #   rel    what is delivered: -O2                 pic   the same for the shared library
 #   dbg    -O1 with the core's assertions          cov   counted by gcov
-#   asan, ubsan, tsan                              under a sanitizer
+#   asan   under AddressSanitizer and UndefinedBehaviorSanitizer
+#   tsan   under ThreadSanitizer
 #
 # $(BUILD)/V/flags and $(BUILD)/V/objects hold the command and the list of objects last used; they
 # change only when those do, and what depends on them is made again.
@@ -25,19 +26,15 @@ CFLAGS_cov := -Og --coverage
 LDFLAGS_cov := --coverage
 
 CC_asan = $(CC)
-CFLAGS_asan := -O1 -DGMK_DEBUG -fno-omit-frame-pointer -fsanitize=address
-LDFLAGS_asan := -fsanitize=address
-
-CC_ubsan = $(CC)
-CFLAGS_ubsan := -O1 -DGMK_DEBUG -fno-omit-frame-pointer -fsanitize=undefined -fno-sanitize-recover=all
-LDFLAGS_ubsan := -fsanitize=undefined
+CFLAGS_asan := -O1 -DGMK_DEBUG -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+LDFLAGS_asan := -fsanitize=address,undefined
 
 # gcc's sanitizer does not know clang's fences, and the HAL is written for clang's view of them.
 CC_tsan = $(CLANG)
 CFLAGS_tsan := -O1 -DGMK_DEBUG -fno-omit-frame-pointer -fsanitize=thread
 LDFLAGS_tsan := -fsanitize=thread
 
-VARIANTS := rel pic dbg cov asan ubsan tsan
+VARIANTS := rel pic dbg cov asan tsan
 
 # $(call remember,FILE,TEXT): FILE holds TEXT, and is untouched when it does already.  Blanks do not count: some
 # versions of make read the newline at the end of a file, some do not.

@@ -149,7 +149,7 @@ void scn_bridge_bulk(void *arg)
     duo_open();
     duo_up();
     for (uint32_t i = 0; i < 2; i++) {
-        s[i] = (duo_sender_t){.side = i, .n = 4 + sim_rand(sim_rand(3) == 0 ? 70 : 12)};
+        s[i] = (duo_sender_t){.side = i, .n = 4 + sim_rand(sim_rand(10) == 0 ? 70 : 8)};
         sim_check(sim_thread_create(&t[i], "send", 1, send, &s[i]) == 0);
     }
     if (sim_rand(3) == 0) {
