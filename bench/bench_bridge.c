@@ -270,6 +270,116 @@ static void trips(uint64_t n, bool processes)
 static void run_local_trips(uint32_t unused, uint64_t n) { (void)unused, trips(n, false); }
 static void run_shm_trips(uint32_t unused, uint64_t n) { (void)unused, trips(n, true); }
 
+/* ---- payloads: into the pool, and out of it; beside the same two copies with a bare counter each way ---- */
+
+enum { PART_BYTES = 4 << 20, BLOCKS = 8, BLOCK_BYTES = 1 << 20 }; /* a route's part of the pool */
+
+static struct {
+    unsigned char *block[2][BLOCKS]; /* [side]: what is sent by turns, and where it goes */
+    uint64_t bytes, first, end;      /* of this turn: messages [first, end) */
+    bool raw;
+} load;
+
+static bool room_for(bridge_side_t *s, uint64_t i, uint64_t places)
+{
+    if (load.raw)
+        return i - atomic_load_explicit(&s->desk->count[1][0], memory_order_acquire) < places;
+    if (i - s->out.head_seen >= places)
+        (void)gmk_link_room(&s->out, s->out.mask + 1); /* looks at the peer's word */
+    return i - s->out.head_seen < places;
+}
+
+static void load_out(bridge_side_t *s)
+{
+    uint64_t places = PART_BYTES / load.bytes;
+
+    for (uint64_t i = load.first; i < load.end; i++) {
+        uint32_t round = 0;
+        unsigned char *block = load.block[0][i % BLOCKS];
+        memcpy(block, &i, sizeof(i));
+        while (!room_for(s, i, places))
+            bridge_wait(&round);
+        memcpy(s->view.pool_out + i % places * load.bytes, block, load.bytes);
+        if (load.raw) {
+            atomic_store_explicit(&s->desk->count[0][0], i + 1, memory_order_release);
+            continue;
+        }
+        bridge_write(gmk_link_fill(&s->out)->body, i);
+        (void)gmk_link_publish(&s->out);
+    }
+}
+
+static void load_in(bridge_side_t *s)
+{
+    uint64_t places = PART_BYTES / load.bytes, number;
+
+    for (uint64_t i = load.first; i < load.end; i++) {
+        uint32_t round = 0;
+        unsigned char *block = load.block[1][i % BLOCKS];
+        while (load.raw ? atomic_load_explicit(&s->desk->count[0][0], memory_order_acquire) == i
+                        : gmk_link_ready(&s->in, 1) == 0)
+            bridge_wait(&round);
+        memcpy(block, s->view.pool_in + i % places * load.bytes, load.bytes);
+        memcpy(&number, block, sizeof(number));
+        s->desk->wrong[1] |= number ^ i;
+        if (load.raw) {
+            atomic_store_explicit(&s->desk->count[1][0], i + 1, memory_order_release);
+            continue;
+        }
+        s->desk->wrong[1] |= bridge_check(gmk_link_slot(&s->in, 0)->body, i);
+        gmk_link_took(&s->in, 1);
+    }
+}
+
+/* Turns of 32 MiB, so that what the host does to us meets both; the first of each warms up. */
+static void loads_side(bridge_side_t *s)
+{
+    double ns[2] = {0, 0};
+    uint64_t turn = ((uint64_t)32 << 20) / load.bytes;
+
+    for (uint64_t first = 0; first <= s->n; first += turn)
+        for (uint32_t raw = 0; raw < 2; raw++) {
+            bridge_meet(s->desk);
+            if (s->side == 0) {
+                load.raw = raw != 0;
+                load.first = first;
+                load.end = first + turn;
+            }
+            bridge_meet(s->desk);
+            double start = bench_ns();
+            if (s->side == 0)
+                load_out(s);
+            else
+                load_in(s);
+            bridge_meet(s->desk);
+            ns[raw] += first != 0 ? bench_ns() - start : 0;
+        }
+    if (s->side == 0) {
+        const char *size = load.bytes == 65536 ? "64k" : "1m";
+        char key[32];
+        bench_print(size, ns[0] / (double)s->n);
+        snprintf(key, sizeof key, "copy_%s", size);
+        bench_print(key, ns[1] / (double)s->n);
+    }
+}
+
+static void run_local_loads(uint32_t unused, uint64_t bytes_each)
+{
+    static const uint64_t sizes[] = {65536, BLOCK_BYTES};
+
+    (void)unused;
+    for (uint32_t i = 0; i < 2 * BLOCKS; i++) {
+        load.block[i / BLOCKS][i % BLOCKS] = aligned_alloc(4096, BLOCK_BYTES);
+        if (load.block[i / BLOCKS][i % BLOCKS] == NULL)
+            die("bench: memory");
+        memset(load.block[i / BLOCKS][i % BLOCKS], 1, BLOCK_BYTES);
+    }
+    for (uint32_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        load.bytes = sizes[i];
+        (void)bridge_run(loads_side, false, bytes_each / sizes[i], 1);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const bench_case_t cases[] = {
@@ -279,6 +389,7 @@ int main(int argc, char **argv)
         {"shm-1", run_shm_single, 10000000},
         {"local-trips", run_local_trips, 100000},
         {"shm-trips", run_shm_trips, 100000},
+        {"local-payloads", run_local_loads, (uint64_t)1 << 30},
         {"kernels", bridge_kernels_messages, 1000000},
         {"kernels-1", bridge_kernels_single, 1000000},
         {"kernels-trips", bridge_kernels_trips, 20000},

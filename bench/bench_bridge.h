@@ -32,9 +32,10 @@ static inline uint64_t bridge_check(const uint64_t *body, uint64_t i)
 
 /* What the two sides share besides the region. */
 typedef struct bridge_desk {
-    _Alignas(128) _Atomic uint32_t arrived;     /* sides that have come to a meeting, ever */
-    _Alignas(128) _Atomic uint32_t line[2][32]; /* [side][0]: a raw cache line each way */
-    double ns[2];                               /* what a side measured */
+    _Alignas(128) _Atomic uint32_t arrived;      /* sides that have come to a meeting, ever */
+    _Alignas(128) _Atomic uint32_t line[2][32];  /* [side][0]: a raw cache line each way */
+    _Alignas(128) _Atomic uint64_t count[2][16]; /* [side][0]: payloads sent, and taken */
+    double ns[2];                                /* what a side measured */
     uint64_t wrong[2];
 } bridge_desk_t;
 
