@@ -100,6 +100,7 @@ int gmk_bridge_create(gmk_kernel_t *k, const gmk_bridge_cfg_t *cfg, gmk_bridge_t
     gmk_core_t *core = port.front->core;
     uint32_t number = take_number(core);
     gmk_bridge_t *b = NULL;
+    gmk_heap_reserve(&core->heap, true);
     if (number == 0) {
         rc = GMK_ERR_LIMIT;
         goto fail;
@@ -112,11 +113,11 @@ int gmk_bridge_create(gmk_kernel_t *k, const gmk_bridge_cfg_t *cfg, gmk_bridge_t
     if (rc < 0)
         goto fail;
     gmk_trace_observed(b);
-    gmk_heap_reserve(&core->heap, true);
     *out = b;
     return GMK_OK;
 fail:
     gmk_heap_free(&core->heap, &port.front->heap, b);
+    gmk_heap_reserve(&core->heap, false);
     if (number != 0)
         give_number(core, number);
     port.front->origin = 0;

@@ -67,8 +67,9 @@ typedef struct gmk_route_out {
     /* The route's part of the pool: a ring of bytes. */
     uint32_t unit, n_units; /* 0 units = none yet */
     uint64_t pool_head, pool_tail;
-    bool placed;     /* the payload of `staged` has its place there */
-    uint32_t copied; /* bytes of it that are there */
+    uint64_t ordered; /* ticket of the last copy that an engine has the order for */
+    bool placed;      /* the payload of `staged` has its place there */
+    uint32_t copied;  /* bytes of it that are there */
 } gmk_route_out_t;
 
 /* A message that has arrived.  payload: this kernel's copy, NULL = none yet. */

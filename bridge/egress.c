@@ -46,10 +46,14 @@ static bool take_units(gmk_bridge_t *b, gmk_route_out_t *r, uint32_t n)
     return false;
 }
 
-/* A part of at least `least` units; a larger one where there is plenty: one payload is copied while the peer has another. */
+/*
+ * A part of at least `least` units; a larger one where there is plenty, so that one payload is copied while the peer
+ * has another, but not more than half of the pool for that.
+ */
 static bool take_part(gmk_bridge_t *b, gmk_route_out_t *r, uint32_t least)
 {
-    for (uint32_t n = 2 * least < PLENTY_UNITS ? PLENTY_UNITS : 2 * least; n >= least; n--)
+    uint32_t n = 2 * least <= GMK_POOL_UNITS / 2 ? 2 * least : least;
+    for (n = n < PLENTY_UNITS ? PLENTY_UNITS : n; n >= least; n--)
         if (take_units(b, r, n))
             return true;
     return false;
@@ -122,6 +126,8 @@ static bool copy_payload(gmk_bridge_t *b, gmk_route_out_t *r, gmk_ledger_t *e)
     uint32_t bytes = e->task.payload_len, left = bytes - r->copied;
     if (gmk_bulk_takes(&b->bulk_out, bytes)) {
         e->ticket = gmk_bulk_order(&b->bulk_out, to, from, bytes);
+        if (e->ticket != 0)
+            r->ordered = e->ticket;
         return e->ticket != 0;
     }
     uint32_t n = left < GMK_BRIDGE_CHUNK ? left : GMK_BRIDGE_CHUNK;
@@ -377,7 +383,7 @@ static bool was_sent(const gmk_route_out_t *r, uint64_t n, const gmk_ledger_t *e
 /* A route that is not open, and whose channel is being closed: what was kept for the peer goes with it. */
 static bool drop_kept(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m)
 {
-    if (r->taken == r->acked)
+    if (r->taken == r->acked || !gmk_bulk_is_done(&b->bulk_out, r->ordered))
         return false;
     for (; r->taken != r->acked; r->acked++) {
         gmk_task_t *t = &entry(b, r, r->acked)->task;
@@ -387,6 +393,8 @@ static bool drop_kept(gmk_bridge_t *b, gmk_route_out_t *r, gmk_mailbox_t *m)
                was_sent(r, r->acked, entry(b, r, r->acked)) ? GMK_ERR_KERNEL_RESET : GMK_DROP_CLOSED);
     }
     r->staged = r->sent = r->acked;
+    r->placed = false;
+    r->copied = 0;
     gmk_outlet_finished(b->f, m);
     return true;
 }

@@ -109,9 +109,11 @@ static bool receive(gmk_bridge_t *b)
 /* ---- into the channel ---------------------------------------------------------------------- */
 
 /* The first n messages are gone from the stash, and their payloads are somebody's. */
-static void advance(gmk_route_in_t *r, uint32_t n)
+static void advance(gmk_bridge_t *b, gmk_route_in_t *r, uint32_t n)
 {
     r->delivered += n;
+    if (b->starving == r)
+        b->starving = NULL;
     if ((int64_t)(r->fetched - r->delivered) < 0) {
         r->fetched = r->delivered;
         r->copied = 0;
@@ -133,6 +135,11 @@ static gmk_task_t first_task(const gmk_bridge_t *b, const gmk_route_in_t *r)
 /* The message was refused for good: it is accepted and dropped here, with its payload. */
 static void drop(gmk_bridge_t *b, gmk_route_in_t *r, int code)
 {
+    gmk_stashed_t *s = stashed(b, r, r->delivered);
+    if (r->fetched == r->delivered && s->payload != NULL) { /* not all of it is here */
+        (void)gmk_payload_drop(&b->k->heap, &b->f->heap, s->payload);
+        s->payload = NULL;
+    }
     gmk_task_t t = first_task(b, r);
     t.payload_len = t.payload_ptr != 0 ? t.payload_len : 0;
     t.channel = 0;
@@ -142,7 +149,7 @@ static void drop(gmk_bridge_t *b, gmk_route_in_t *r, int code)
     gmk_drop(b->f, &t, code);
     if (code == GMK_DROP_BRIDGE)
         gmk_bridge_count(&b->fig.dropped, 1);
-    advance(r, 1);
+    advance(b, r, 1);
 }
 
 enum fetched { FETCHED, FETCH_MORE, FETCH_NO_MEMORY, FETCH_NEVER };
@@ -150,15 +157,15 @@ enum fetched { FETCHED, FETCH_MORE, FETCH_NO_MEMORY, FETCH_NEVER };
 /*
  * Both kernels may be full of messages for each other, each of which waits for memory in the other: what arrives has a
  * reserve that emitters cannot take.  It is for the message whose turn it is.  A large one that waits there is not
- * overtaken by small ones.
+ * overtaken by small ones, but for deterministic ones, whose run would end.
  */
-static void *reserved_payload(gmk_bridge_t *b, gmk_route_in_t *r, uint32_t bytes)
+static void *reserved_payload(gmk_bridge_t *b, gmk_route_in_t *r, uint32_t bytes, bool det)
 {
-    if (r->fetched != r->delivered || (b->starving != NULL && b->starving != r))
+    if (r->fetched != r->delivered || (b->starving != NULL && b->starving != r && !det))
         return NULL;
     void *p = gmk_payload_new_reserved(&b->k->heap, &b->f->heap, bytes);
-    bool fits = bytes <= gmk_heap_reserved(&b->k->heap) * GMK_SPAN_BYTES;
-    b->starving = p == NULL && fits ? r : NULL;
+    if (p == NULL && bytes <= gmk_heap_reserved(&b->k->heap) * GMK_SPAN_BYTES)
+        b->starving = r;
     return p;
 }
 
@@ -172,8 +179,12 @@ static enum fetched make_payload(gmk_bridge_t *b, gmk_route_in_t *r, gmk_stashed
         return FETCH_NEVER;
     s->payload = gmk_payload_new(&b->k->heap, &b->f->heap, bytes);
     if (s->payload == NULL)
-        s->payload = reserved_payload(b, r, bytes);
-    return s->payload != NULL ? FETCHED : FETCH_NO_MEMORY;
+        s->payload = reserved_payload(b, r, bytes, (s->task.flags & GMK_TASK_DETERMINISTIC) != 0);
+    if (s->payload == NULL)
+        return FETCH_NO_MEMORY;
+    if (b->starving == r)
+        b->starving = NULL;
+    return FETCHED;
 }
 
 /* Fills it: the engine's business, or a chunk by this thread.  False: there is more to do. */
@@ -234,7 +245,7 @@ static int emit_payload(gmk_bridge_t *b, gmk_route_in_t *r, gmk_channel_t *c)
     gmk_bridge_count(&b->fig.payloads_in, 1);
     gmk_bridge_count(&b->fig.payload_bytes_in, t.payload_len);
     note_idempotent(r, &t, r->delivered);
-    advance(r, 1);
+    advance(b, r, 1);
     return 1;
 }
 
@@ -247,7 +258,7 @@ static int take_trace(gmk_bridge_t *b, gmk_route_in_t *r, gmk_channel_t *c)
     if (rc == 1)
         return rc;
     (void)gmk_payload_drop(&b->k->heap, &b->f->heap, s->payload);
-    advance(r, 1);
+    advance(b, r, 1);
     return 1;
 }
 
@@ -267,7 +278,7 @@ static void arrive(gmk_bridge_t *b, gmk_route_in_t *r, bool no_memory)
         gmk_bridge_count(&b->fig.payloads_in, 1);
         gmk_bridge_count(&b->fig.payload_bytes_in, t.payload_len);
     }
-    advance(r, 1);
+    advance(b, r, 1);
 }
 
 /* Emits messages without payloads and of one priority, as many as come one after the other. */
@@ -287,7 +298,7 @@ static int emit_run(gmk_bridge_t *b, gmk_route_in_t *r, gmk_channel_t *c)
     for (int i = 0; i < rc; i++)
         note_idempotent(r, &stashed(b, r, r->delivered + (uint32_t)i)->task, r->delivered + (uint32_t)i);
     if (rc > 0)
-        advance(r, (uint32_t)rc);
+        advance(b, r, (uint32_t)rc);
     return rc;
 }
 

@@ -437,7 +437,8 @@ static bool ask(gmk_bridge_t *b, uint32_t route, const char *name)
 static void sweep(gmk_bridge_t *b, uint32_t route)
 {
     gmk_route_out_t *r = &b->route_out[route];
-    if (r->state != GMK_ROUTE_NONE && gmk_outlet_find(b->k, r->sub) == NULL && gmk_bulk_is_idle(&b->bulk_out))
+    if (r->state != GMK_ROUTE_NONE && gmk_outlet_find(b->k, r->sub) == NULL &&
+        gmk_bulk_is_done(&b->bulk_out, r->ordered))
         gmk_route_out_end(b, route);
 }
 

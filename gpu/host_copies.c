@@ -4,13 +4,14 @@
  *
  * Orders lie in pinned memory.  Each becomes an asynchronous copy on the stream of its way, and behind it a stream
  * write of the count, which the driver lets nobody see before what was copied.  Nobody can wake this process when
- * there is an order: it looks all the time while there were some lately, and then less and less often.
+ * there is an order: it looks all the time while there were some lately, then less and less often, and after a
+ * second without any as often as it looks at the kernel.
  */
 #include "host_cuda.h"
 
 #include <ggmk/hal.h>
 
-enum { SPIN_NS = 50000, NAP_NS = 200000 };
+enum { SPIN_NS = 50000, NAP_NS = 200000, LONG_NS = 1000000000 };
 
 /* What the driver makes when it is first asked for a thing is made before the kernel is there. */
 static int try_way(host_t *h, const copies_way_t *w)
@@ -58,13 +59,14 @@ static int start_copy(host_t *h, const copies_t *c, uint32_t i, const gmk_copy_t
                : DRIVER(h, cuMemcpyHtoDAsync_v2, own, host, order->bytes, w->stream);
 }
 
+/* A ring full at most: the other way, the kernel and the parent have their turn. */
 static int serve(host_t *h, copies_t *c, uint32_t i)
 {
     copies_way_t *w = &c->way[i];
     const gmk_copier_t reach = {.ring = w->ring};
     gmk_copy_t order;
 
-    while (gmk_copier_next(&reach, w->served, &order)) {
+    for (uint32_t n = 0; n < GMK_COPIES && gmk_copier_next(&reach, w->served, &order); n++) {
         if (start_copy(h, c, i, &order) != 0 ||
             DRIVER(h, cuStreamWriteValue64_v2, w->stream, w->done, ++w->served, 0) != 0)
             return -1;
@@ -84,7 +86,11 @@ int copies_serve(host_t *h, copies_t *c)
 /* Half of what it has been idle for: an order waits at most half as long again. */
 int64_t copies_rest_ns(const copies_t *c)
 {
-    uint64_t idle = gmk_hal_now_ns() - c->last;
+    uint64_t idle = gmk_hal_now_ns() - c->last, nap = idle / 2;
 
-    return idle < SPIN_NS ? 0 : idle / 2 < NAP_NS ? (int64_t)(idle / 2) : NAP_NS;
+    if (idle < SPIN_NS)
+        return 0;
+    if (idle > LONG_NS)
+        return GPU_LOOK_NS;
+    return nap < NAP_NS ? (int64_t)nap : NAP_NS;
 }

@@ -15,8 +15,7 @@
 
 #include <string.h>
 
-enum { LOOK_NS = 4000000 }; /* a fault is to be seen within 10 ms */
-#define COPY_LEAST 16384u   /* bytes: below, an order costs more than the copy by the kernel's own threads */
+#define COPY_LEAST 16384u /* bytes: below, an order costs more than the copy by the kernel's own threads */
 #define ALIGN ((uint64_t)2 << 20)
 #define PAGES_ROOM ((uint64_t)4 << 20) /* beside the arena: what the kernel takes one by one */
 #define WORDS_ROOM (GMK_GPU_COPIES * sizeof(gmk_copy_done_t))
@@ -321,7 +320,7 @@ static enum host_life look(host_t *h)
         return HOST_FAULTED;
     if (now < on.next_look)
         return HOST_RUNS;
-    on.next_look = now + LOOK_NS;
+    on.next_look = now + GPU_LOOK_NS;
     CUresult r = driver.cuStreamQuery(on.kernel);
 
     if (r == CUDA_ERROR_NOT_READY)
@@ -333,7 +332,7 @@ static enum host_life look(host_t *h)
 
 static const char *name(void) { return on.gpu.name; }
 static int wake_fd(void) { return -1; }
-static int64_t rest_ns(void) { return on.has_engines ? copies_rest_ns(&on.engines) : LOOK_NS; }
+static int64_t rest_ns(void) { return on.has_engines ? copies_rest_ns(&on.engines) : GPU_LOOK_NS; }
 
 const host_device_t host_cuda = {.kind = GMK_GPU_CUDA,
                                  .rest_ns = rest_ns,

@@ -52,6 +52,8 @@ void image_free(image_t *i);
 int image_load(host_t *h, const image_t *i,
                CUmodule *out); /* what the driver says of it goes to standard error */
 
+#define GPU_LOOK_NS 4000000 /* between two looks at the kernel: a fault is to be seen within 10 ms */
+
 /* ---- host_copies.c ---- */
 
 typedef struct copies_way {

@@ -84,15 +84,18 @@ static int launch(host_t *h)
     return 0;
 }
 
-/* The kernel is of this process: its addresses are ours, and good. */
-static void serve(engine_t *e)
+/*
+ * One copy; false: there was none to do.  The kernel is of this process: its addresses are ours, and good.
+ */
+static bool serve(engine_t *e)
 {
     gmk_copy_t c;
 
-    while (gmk_copier_next(&e->reach, e->served, &c)) {
-        memcpy((void *)(uintptr_t)c.to, (const void *)(uintptr_t)c.from, c.bytes);
-        gmk_copier_did(&e->reach, ++e->served);
-    }
+    if (!gmk_copier_next(&e->reach, e->served, &c))
+        return false;
+    memcpy((void *)(uintptr_t)c.to, (const void *)(uintptr_t)c.from, c.bytes);
+    gmk_copier_did(&e->reach, ++e->served);
+    return true;
 }
 
 static enum host_life look(host_t *h)
@@ -101,8 +104,9 @@ static enum host_life look(host_t *h)
 
     if (read(soft.wake, &n, sizeof(n)) != sizeof(n))
         return HOST_RUNS;
-    for (uint32_t i = 0; i < GMK_GPU_COPIES; i++)
-        serve(&soft.engine[i]);
+    bool out = serve(&soft.engine[GMK_GPU_COPY_OUT]), in = serve(&soft.engine[GMK_GPU_COPY_IN]);
+    if (out || in)
+        wake(NULL); /* there may be more, but the parent has its turn */
     if (!atomic_load(&soft.ended))
         return HOST_RUNS;
     gmk_hal_thread_join(&soft.thread);

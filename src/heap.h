@@ -68,11 +68,12 @@ typedef struct gmk_heap_class {
 /* The spans nobody uses.  Guarded by `flag`, except that anyone reads the counters. */
 typedef struct gmk_span_pool {
     _Alignas(GMK_CACHE_LINE) gmk_a32_t flag;
-    uint32_t reservers; /* see gmk_heap_reserve */
-    uint64_t *map;      /* a bit per span, set = free */
-    uint32_t low;       /* no free span in a word below this one */
-    gmk_a64_t used;     /* spans in use */
-    gmk_a64_t run_used; /* of these, by blocks above 64 KiB */
+    uint32_t reservers;           /* see gmk_heap_reserve */
+    uint64_t *map;                /* a bit per span, set = free */
+    uint32_t kept_from, kept_end; /* the reserve: spans [from, end) */
+    uint32_t low;                 /* no free span in a word below this one */
+    gmk_a64_t used;               /* spans in use */
+    gmk_a64_t run_used;           /* of these, by blocks above 64 KiB */
 } gmk_span_pool_t;
 
 typedef struct gmk_heap {
@@ -127,12 +128,12 @@ bool gmk_heap_contains(const gmk_heap_t *h, const void *p, uint64_t len);
 void *gmk_payload_new(gmk_heap_t *h, gmk_heap_cache_t *c, size_t size);
 
 /*
- * As long as anybody reserves, an eighth of the spans, at the top, is for gmk_payload_new_reserved alone: for what
- * must find memory although all others have taken what there is.  On and off are counted.  What lies there
- * already stays, and goes to the reserve when it is freed.
+ * As long as anybody reserves, an eighth of the spans (where they are not free in one piece: a half, a quarter of
+ * that, ...) is for gmk_payload_new_reserved alone: for what must find memory although all others have taken what there
+ * is.  On and off are counted.  gmk_heap_reserved says how many spans these are; for whoever reserves.
  */
 void gmk_heap_reserve(gmk_heap_t *h, bool on);
-static inline uint64_t gmk_heap_reserved(const gmk_heap_t *h) { return h->spans / 8; }
+static inline uint64_t gmk_heap_reserved(const gmk_heap_t *h) { return h->pool.kept_end - h->pool.kept_from; }
 
 /* As gmk_payload_new, out of the reserve: whole spans, so only when gmk_payload_new has failed. */
 void *gmk_payload_new_reserved(gmk_heap_t *h, gmk_heap_cache_t *c, size_t size);

@@ -182,8 +182,9 @@ static inline bool gmk_cache_push(gmk_heap_cache_t *c, uint32_t cls, uint64_t p)
 /* ---- heap_span.c: the pool and the classes, each under its flag ------------------------------ */
 
 void gmk_pool_init(gmk_span_pool_t *pool, uint64_t *map, uint32_t spans);
-/* n spans for a class (n = 1), or for one block: contiguous.  The first one, or GMK_SPAN_NONE. */
+/* A span for a class; a run for one block; a run out of the reserve, which is given back as any other. */
 enum gmk_pool_for { GMK_POOL_CLASS, GMK_POOL_RUN, GMK_POOL_RESERVED };
+/* n contiguous spans, for a class 1: the first one, or GMK_SPAN_NONE. */
 uint32_t gmk_pool_take(gmk_heap_t *h, uint32_t n, enum gmk_pool_for what);
 void gmk_pool_give(gmk_heap_t *h, uint32_t first, uint32_t n, enum gmk_pool_for what);
 

@@ -16,42 +16,45 @@ void gmk_pool_init(gmk_span_pool_t *pool, uint64_t *map, uint32_t spans)
         map[spans / 64] = ((uint64_t)1 << spans % 64) - 1;
 }
 
-/* While somebody reserves, the spans from here on are not for everybody. */
-static uint32_t pool_end(const gmk_heap_t *h)
+/* The bits of word w that stand for spans of [from, end). */
+static uint64_t bits_of(uint32_t w, uint32_t from, uint32_t end)
 {
-    return (uint32_t)(h->pool.reservers != 0 ? h->spans - gmk_heap_reserved(h) : h->spans);
+    uint64_t bits = ~(uint64_t)0;
+    if (w < from / 64 || w * 64 >= end)
+        return 0;
+    if (w == from / 64)
+        bits &= ~(uint64_t)0 << from % 64;
+    if (w == end / 64)
+        bits &= ((uint64_t)1 << end % 64) - 1;
+    return bits;
 }
 
-/* A word of the map, without what is not in [from, end). */
-static uint64_t pool_word(const gmk_span_pool_t *pool, uint32_t w, uint32_t from, uint32_t end)
+/* What is free in a word of the map for everybody, or (reserved) in the reserve. */
+static uint64_t pool_word(const gmk_span_pool_t *pool, uint32_t w, bool reserved)
 {
-    uint64_t map = pool->map[w];
-    if (w == from / 64)
-        map &= ~(uint64_t)0 << from % 64;
-    if (w == end / 64)
-        map &= ((uint64_t)1 << end % 64) - 1;
-    return map;
+    uint64_t kept = bits_of(w, pool->kept_from, pool->kept_end);
+    return pool->map[w] & (reserved ? kept : ~kept);
 }
 
 /* Single spans come from the bottom, runs from the top, so that the ones rarely split the others. */
-static uint32_t pool_find_one(gmk_span_pool_t *pool, uint32_t end)
+static uint32_t pool_find_one(gmk_span_pool_t *pool, uint32_t words)
 {
-    for (uint32_t w = pool->low; w * 64 < end; w++) {
-        uint64_t map = pool_word(pool, w, 0, end);
+    for (uint32_t w = pool->low; w < words; w++) {
+        uint64_t map = pool_word(pool, w, false);
         if (map != 0) {
             pool->low = w;
             return w * 64 + (uint32_t)__builtin_ctzll(map);
         }
     }
-    pool->low = end / 64;
+    pool->low = words;
     return GMK_SPAN_NONE;
 }
 
-static uint32_t pool_find_run(const gmk_span_pool_t *pool, uint32_t from, uint32_t end, uint32_t n)
+static uint32_t pool_find_run(const gmk_span_pool_t *pool, uint32_t words, uint32_t n, bool reserved)
 {
     uint32_t run = 0;
-    for (uint32_t w = (end + 63) / 64; w-- > from / 64;) {
-        uint64_t map = pool_word(pool, w, from, end);
+    for (uint32_t w = words; w-- > 0;) {
+        uint64_t map = pool_word(pool, w, reserved);
         if (map == 0) {
             run = 0;
             continue;
@@ -91,12 +94,13 @@ static void pool_count(gmk_span_pool_t *pool, enum gmk_pool_for what, uint64_t c
     }
 }
 
+static uint32_t words_of(const gmk_heap_t *h) { return (uint32_t)((h->spans + 63) / 64); }
+
 static uint32_t pool_find(gmk_heap_t *h, uint32_t n, enum gmk_pool_for what)
 {
-    uint32_t end = pool_end(h);
-    if (what == GMK_POOL_RESERVED)
-        return pool_find_run(&h->pool, end, (uint32_t)h->spans, n);
-    return what == GMK_POOL_CLASS ? pool_find_one(&h->pool, end) : pool_find_run(&h->pool, 0, end, n);
+    if (what == GMK_POOL_CLASS)
+        return pool_find_one(&h->pool, words_of(h));
+    return pool_find_run(&h->pool, words_of(h), n, what == GMK_POOL_RESERVED);
 }
 
 uint32_t gmk_pool_take(gmk_heap_t *h, uint32_t n, enum gmk_pool_for what)
@@ -134,12 +138,27 @@ void gmk_pool_give(gmk_heap_t *h, uint32_t first, uint32_t n, enum gmk_pool_for 
     }
 }
 
+/* Under the flag. */
+static void pool_keep(gmk_heap_t *h)
+{
+    gmk_span_pool_t *pool = &h->pool;
+    uint32_t n = (uint32_t)(h->spans / 8), first = GMK_SPAN_NONE;
+    while (n != 0 && (first = pool_find_run(pool, words_of(h), n, false)) == GMK_SPAN_NONE)
+        n /= 2;
+    pool->kept_from = n != 0 ? first : 0;
+    pool->kept_end = pool->kept_from + n;
+}
+
 void gmk_heap_reserve(gmk_heap_t *h, bool on)
 {
+    gmk_span_pool_t *pool = &h->pool;
     for (uint32_t round = 0;; round++) {
-        if (gmk_flag_try(&h->pool.flag)) {
-            h->pool.reservers += on ? 1 : UINT32_MAX;
-            gmk_flag_give(&h->pool.flag);
+        if (gmk_flag_try(&pool->flag)) {
+            if (on && pool->reservers++ == 0)
+                pool_keep(h);
+            if (!on && --pool->reservers == 0)
+                pool->kept_from = pool->kept_end = pool->low = 0;
+            gmk_flag_give(&pool->flag);
             break;
         }
         gmk_hal_relax(round);

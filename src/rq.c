@@ -13,9 +13,9 @@
  * with one compare-and-swap, each copies one.
  *
  * The policy: each gather gives every priority its weighted share of the batch (8:4:2:1), then
- * hands out what is left in order of priority; within a priority the types take turns, starting
- * each gather beginning behind the one that gave first in the last.  So every non-empty priority gives something in every gather: the most
- * urgent task starts first, and none starves, however long the others have waited.
+ * hands out what is left in order of priority; within a priority the types take turns: the first to be asked is
+ * the one behind the last that was the first to give.  So every non-empty priority gives something in every gather:
+ * the most urgent task starts first, and none starves, however long the others have waited.
  */
 #include "sched.h"
 

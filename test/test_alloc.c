@@ -315,12 +315,13 @@ static uint64_t take_all(fixture_t *f, uint64_t n, uint32_t *blocks)
 static void test_reserve(void **state)
 {
     fixture_t *f = *state;
-    uint64_t kept = gmk_heap_reserved(&f->h);
     uint32_t n = 0;
-    assert_int_equal(kept, f->h.spans / 8);
-    assert_true(kept >= 5);
+    assert_int_equal(gmk_heap_reserved(&f->h), 0);
     assert_null(gmk_payload_new_reserved(&f->h, &f->a, 1)); /* nobody reserves */
     gmk_heap_reserve(&f->h, true);
+    uint64_t kept = gmk_heap_reserved(&f->h);
+    assert_int_equal(kept, f->h.spans / 8);
+    assert_true(kept >= 5);
     gmk_heap_reserve(&f->h, true);
     gmk_heap_reserve(&f->h, false); /* counted */
     assert_int_equal(take_all(f, 3, &n), f->h.spans - kept);
@@ -347,20 +348,50 @@ static void test_reserve(void **state)
         assert_int_equal(gmk_payload_drop(&f->h, &f->a, f->got[--n]), GMK_OK);
 }
 
-/* What lies in the top spans when somebody begins to reserve is in nobody's way. */
-static void test_reserve_in_use(void **state)
+/* What is in use when somebody begins to reserve is not of the reserve. */
+static void test_reserve_beside_others(void **state)
 {
     fixture_t *f = *state;
     void *top = gmk_payload_new(&f->h, &f->a, 2 * SPAN); /* runs come from the top */
-    uint64_t kept = gmk_heap_reserved(&f->h);
-    uint32_t n = 0;
     gmk_heap_reserve(&f->h, true);
-    assert_null(gmk_payload_new_reserved(&f->h, &f->a, kept * SPAN));
-    assert_int_equal(take_all(f, 2, &n), f->h.spans - kept);
+    uint64_t kept = gmk_heap_reserved(&f->h);
+    assert_int_equal(kept, f->h.spans / 8);
+    void *all = gmk_payload_new_reserved(&f->h, &f->a, kept * SPAN);
+    assert_non_null(all);
+    assert_int_equal(gmk_payload_drop(&f->h, &f->a, all), GMK_OK);
+    gmk_heap_reserve(&f->h, false);
     assert_int_equal(gmk_payload_drop(&f->h, &f->a, top), GMK_OK);
-    top = gmk_payload_new_reserved(&f->h, &f->a, kept * SPAN);
-    assert_non_null(top);
-    assert_int_equal(gmk_payload_drop(&f->h, &f->a, top), GMK_OK);
+}
+
+/* Where every third span is in use there is no run of more than two: a smaller reserve is better than none. */
+static void test_reserve_in_pieces(void **state)
+{
+    fixture_t *f = *state;
+    uint32_t n = 0;
+    (void)take_all(f, 1, &n);
+    for (uint32_t i = 0; i < n; i++)
+        if (i % 3 != 0)
+            assert_int_equal(gmk_payload_drop(&f->h, NULL, f->got[i]), GMK_OK);
+    gmk_heap_reserve(&f->h, true);
+    assert_in_range(gmk_heap_reserved(&f->h), 1, 2);
+    void *p = gmk_payload_new_reserved(&f->h, &f->a, gmk_heap_reserved(&f->h) * SPAN);
+    assert_non_null(p);
+    assert_null(gmk_payload_new_reserved(&f->h, &f->a, 1));
+    assert_int_equal(gmk_payload_drop(&f->h, &f->a, p), GMK_OK);
+    gmk_heap_reserve(&f->h, false);
+    for (uint32_t i = 0; i < n; i += 3)
+        assert_int_equal(gmk_payload_drop(&f->h, &f->a, f->got[i]), GMK_OK);
+}
+
+/* Without a free span there is no reserve. */
+static void test_reserve_of_nothing(void **state)
+{
+    fixture_t *f = *state;
+    uint32_t n = 0;
+    (void)take_all(f, 1, &n);
+    gmk_heap_reserve(&f->h, true);
+    assert_int_equal(gmk_heap_reserved(&f->h), 0);
+    assert_null(gmk_payload_new_reserved(&f->h, &f->a, 1));
     gmk_heap_reserve(&f->h, false);
     while (n > 0)
         assert_int_equal(gmk_payload_drop(&f->h, &f->a, f->got[--n]), GMK_OK);
@@ -946,7 +977,9 @@ int main(void)
         HEAP_TEST(test_runs),
         cmocka_unit_test(test_runs_across_words),
         HEAP_TEST(test_reserve),
-        HEAP_TEST(test_reserve_in_use),
+        HEAP_TEST(test_reserve_beside_others),
+        HEAP_TEST(test_reserve_in_pieces),
+        HEAP_TEST(test_reserve_of_nothing),
         HEAP_TEST(test_cache_is_bounded),
         HEAP_TEST(test_last_freed_first),
         HEAP_TEST(test_without_cache),

@@ -153,6 +153,53 @@ static void test_memory_full_on_both_sides(void **state)
     }
 }
 
+#define HOARD 1000u
+
+/* All memory of a kernel but the reserve; returns how many blocks. */
+static uint32_t hoard(peers_t *p, uint32_t side, void **blocks)
+{
+    uint32_t n = 0;
+    while (n < HOARD && (blocks[n] = gmk_payload_alloc(p->c[side], 60000)) != NULL)
+        n++;
+    assert_in_range(n, 1, HOARD - 1);
+    return n;
+}
+
+static void unhoard(peers_t *p, uint32_t side, void **blocks, uint32_t n)
+{
+    while (n > 0)
+        assert_int_equal(gmk_payload_release(p->c[side], blocks[--n]), GMK_OK);
+}
+
+/* A route that has waited for the reserve, and found other memory, keeps nobody from it. */
+static void test_reserve_is_free_again(void **state)
+{
+    static void *blocks[HOARD];
+    const gmk_chan_decl_t out[] = {{.name = "t.a", .direction = GMK_PRODUCES, .msg_type = 7},
+                                   {.name = "t.b", .direction = GMK_PRODUCES, .msg_type = 7}};
+    const gmk_chan_decl_t in[] = {
+        {.name = "t.a", .direction = GMK_CONSUMES, .msg_type = 7, .handler = B_NOTE},
+        {.name = "t.b", .direction = GMK_CONSUMES, .msg_type = 7, .handler = B_OTHER}};
+    peers_t p;
+    (void)state;
+    PEERS_BOOT(&p, out, in);
+    uint32_t n = hoard(&p, GPU, blocks);
+    atomic_store(&noted[GPU][B_NOTE].hold, 1);
+    for (uint32_t i = 0; i < 8; i++) /* of a MB each: more than the reserve */
+        send_payload(&p, CPU, peers_chan(&p, CPU, "t.a"), 1000000, i);
+    assert_int_equal(gmk_bridge_flush(p.end[CPU], 100 * KIT_MS), GMK_ERR_TIMEOUT);
+    unhoard(&p, GPU, blocks, n);
+    assert_int_equal(gmk_bridge_flush(p.end[CPU], KIT_PATIENCE), GMK_OK);
+    atomic_store(&noted[GPU][B_NOTE].hold, 0);
+    kit_drain(&p.kit[GPU]);
+    n = hoard(&p, GPU, blocks);
+    send_payload(&p, CPU, peers_chan(&p, CPU, "t.b"), 1000000, 1);
+    KIT_WAIT(atomic_load(&noted[GPU][B_OTHER].n) == 1);
+    assert_payloads(&noted[GPU][B_OTHER], 1);
+    unhoard(&p, GPU, blocks, n);
+    peers_end(&p);
+}
+
 static void test_payload_larger_than_the_pool(void **state)
 {
     peers_t p;
@@ -560,6 +607,7 @@ int main(void)
         cmocka_unit_test(test_backpressure),
         cmocka_unit_test(test_payloads),
         cmocka_unit_test(test_memory_full_on_both_sides),
+        cmocka_unit_test(test_reserve_is_free_again),
         cmocka_unit_test(test_payload_larger_than_the_pool),
         cmocka_unit_test(test_batches_grow),
         cmocka_unit_test(test_fanout_on_both_sides),

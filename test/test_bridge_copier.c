@@ -244,6 +244,28 @@ static void test_closed_meanwhile(void **state)
     engines_end(&p);
 }
 
+/* The peer has gone, and the channel is closed while the engine reads the payload: it is nobody else's before. */
+static void test_closed_without_a_peer(void **state)
+{
+    peers_t p;
+    (void)state;
+    engines_begin(&p);
+    atomic_store(&engine[CPU][OUT].hold, 1);
+    send(&p, CPU, "t.to", 60000, 1);
+    KIT_WAIT(gmk_load64(&engine[CPU][OUT].ring.ordered, GMK_ACQ, GMK_SYSTEM) == 1);
+    assert_int_equal(gmk_bridge_down(p.end[GPU], false), GMK_OK);
+    KIT_WAIT(peers_stats(&p, CPU).state == GMK_BRIDGE_STOPPED);
+    gmk_chan_t near = peers_chan(&p, CPU, "t.to");
+    assert_int_equal(gmk_chan_close(p.c[CPU], near), GMK_OK);
+    assert_int_equal(gmk_wait_closed(p.c[CPU], near, 50 * KIT_MS), GMK_ERR_TIMEOUT);
+    assert_int_equal(atomic_load(&noted[CPU][B_DEAD].letters), 0);
+    atomic_store(&engine[CPU][OUT].hold, 0);
+    assert_int_equal(gmk_wait_closed(p.c[CPU], near, KIT_PATIENCE), GMK_OK);
+    KIT_WAIT(atomic_load(&noted[CPU][B_DEAD].letters) == 1);
+    assert_int_equal(atomic_load(&noted[CPU][B_DEAD].code), GMK_DROP_CLOSED);
+    engines_end(&p);
+}
+
 static void test_half_an_engine(void **state)
 {
     kit_t kit;
@@ -265,7 +287,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_payloads),         cmocka_unit_test(test_several_under_way),
         cmocka_unit_test(test_small_ones_go_by), cmocka_unit_test(test_down_waits_for_the_engine),
-        cmocka_unit_test(test_closed_meanwhile), cmocka_unit_test(test_half_an_engine),
+        cmocka_unit_test(test_closed_meanwhile), cmocka_unit_test(test_closed_without_a_peer),
+        cmocka_unit_test(test_half_an_engine),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -170,13 +170,13 @@ int sim_thread_create(gmk_hal_thread_t *t, const char *name, uint32_t lanes, voi
 #define SIM_MAX_KERNELS 8u
 /* The calling fiber works for this one from now on; returns for which before. */
 uint32_t sim_kernel(uint32_t number);
-/* Threads of this kernel have so many lanes, at most options.lanes.  Before it starts one. */
 /*
  * As sim_kernel, for a moment: what a peer's interrupt does there.  A stop or a kill of either kernel waits for the
  * caller's sim_visit_end, which gets what sim_visit returned.
  */
 uint32_t sim_visit(uint32_t number);
 void sim_visit_end(uint32_t home);
+/* Threads of this kernel have so many lanes, at most options.lanes.  Before it starts one. */
 void sim_kernel_lanes(uint32_t number, uint32_t lanes);
 /* All its fibers stay where they are, until they are let go on.  Not by one of them. */
 void sim_kernel_stop(uint32_t number);

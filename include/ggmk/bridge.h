@@ -28,8 +28,9 @@
  * A peer is not trusted: what is read from the region is copied once and checked.  A peer that breaks the
  * rules fails the bridge (GMK_BRIDGE_FAILED) and can do no more.
  *
- * While a kernel has bridges, an eighth of its memory is kept for payloads that arrive, and nobody else gets it: else
- * two kernels that are full of messages for each other would wait for ever.  A payload larger than that eighth may.
+ * While a kernel has bridges, an eighth of its memory for blocks (less, if so much is not free in one piece when the
+ * first is made) is kept for payloads that arrive, and nobody else gets it: else two kernels that are full of messages
+ * for each other would wait for ever.  A payload larger than that may.
  *
  * docs/bridge.md describes the region byte by byte.
  */

@@ -570,45 +570,64 @@ static __attribute__((format(printf, 1, 2))) void console_line(const char *forma
 }
 
 /*
- * The kernel's memory is not where the host has put the device's: what it orders goes by way of that, one order at a
- * time, with the addresses a kernel on a GPU would give.
+ * The kernel's memory is not where the host has put the device's: what it orders goes by way of that, with the
+ * addresses a kernel on a GPU would give, and up to RELAYED orders at a time.
  */
-static void relay_one(struct relay *r, const gmk_copy_t *c)
+enum { RELAYED = 2 };
+
+static CUdeviceptr relay_place(const struct relay *r, uint64_t n)
+{
+    const gmk_gpu_params_t *p = &fake.params;
+    uint64_t part = p->pages_bytes / (GMK_GPU_COPIES * RELAYED);
+
+    return p->pages + (r->way * RELAYED + n % RELAYED) * part;
+}
+
+static void relay_order(const struct relay *r, const gmk_copy_t *c, uint64_t n)
 {
     const gmk_gpu_params_t *p = &fake.params;
     gmk_copy_ring_t *ring = behind(p->copy_ring[r->way]);
-    gmk_copy_done_t *done = behind(p->copy_done[r->way]);
-    uint64_t half = p->pages_bytes / GMK_GPU_COPIES, own = p->pages + r->way * half;
+    CUdeviceptr own = relay_place(r, n);
     bool out = r->way == GMK_GPU_COPY_OUT;
 
-    if (c->bytes > half)
+    if (c->bytes > p->pages_bytes / (GMK_GPU_COPIES * RELAYED))
         misuse("a payload of %" PRIu64 " bytes is too much for this fake", c->bytes);
     if (out)
         memcpy(behind(own), (const void *)(uintptr_t)c->from, c->bytes);
     if (setting("wild-order", 0))
         own = p->pages - 1;
-    ring->order[r->served % GMK_COPIES] = (gmk_copy_t){
+    ring->order[n % GMK_COPIES] = (gmk_copy_t){
         .to = out ? c->to | DEVICE : own, .from = out ? own : c->from | DEVICE, .bytes = c->bytes};
-    gmk_store64(&ring->ordered, ++r->served, GMK_REL, GMK_SYSTEM);
-    while (gmk_load64(&done->n, GMK_ACQ, GMK_SYSTEM) != r->served)
+    gmk_store64(&ring->ordered, n + 1, GMK_REL, GMK_SYSTEM);
+}
+
+static void relay_done(const struct relay *r, const gmk_copy_t *c, uint64_t n)
+{
+    const gmk_copy_done_t *done = behind(fake.params.copy_done[r->way]);
+
+    while ((int64_t)(gmk_load64(&done->n, GMK_ACQ, GMK_SYSTEM) - n) <= 0)
         sched_yield();
-    if (!out)
-        memcpy((void *)(uintptr_t)c->to, behind(own), c->bytes);
+    if (r->way == GMK_GPU_COPY_IN)
+        memcpy((void *)(uintptr_t)c->to, behind(relay_place(r, n)), c->bytes);
 }
 
 static void *relay(void *arg)
 {
     struct relay *r = arg;
     const gmk_copier_t kernel = {.ring = &r->ring, .done = &r->done};
-    gmk_copy_t c;
+    gmk_copy_t c[RELAYED];
 
-    while (running())
-        if (gmk_copier_next(&kernel, r->served, &c)) {
-            relay_one(r, &c);
+    while (running()) {
+        uint32_t n = 0;
+        for (; n < RELAYED && gmk_copier_next(&kernel, r->served + n, &c[n]); n++)
+            relay_order(r, &c[n], r->served + n);
+        for (uint32_t i = 0; i < n; i++, r->served++)
+            relay_done(r, &c[i], r->served);
+        if (n != 0)
             gmk_copier_did(&kernel, r->served);
-        } else {
+        else
             sched_yield();
-        }
+    }
     return NULL;
 }
 

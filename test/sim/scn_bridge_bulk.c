@@ -21,9 +21,11 @@ enum { OUT, IN };
 static engine_t engine[2][2]; /* side, direction */
 
 static struct {
-    uint32_t sent[2], next[2]; /* by the side that sends */
+    uint32_t sent[4], next[4]; /* by line */
     uint32_t heard;
+    bool full; /* more than both kernels have memory for */
 } bulk;
+#define LARGE 65536u
 
 static void serve(void *arg)
 {
@@ -34,7 +36,7 @@ static void serve(void *arg)
         if (!gmk_copier_next(&e->reach, n, &c)) {
             if (scn_get(&e->ending) != 0)
                 return;
-            sim_sleep(1 + sim_rand(300));
+            sim_sleep(1 + sim_rand(5000));
             continue;
         }
         char *to = (char *)(uintptr_t)c.to;
@@ -82,19 +84,20 @@ static void engines_end(void)
 
 /* ---- messages ------------------------------------------------------------------------------ */
 
-/* Of each side in order, with some missing only where a reset has taken them. */
+/* Of each line in order, with some missing only where a reset has taken them. */
 static int hear(gmk_ctx_t *c)
 {
     const gmk_task_t *t = c->task;
     const unsigned char *p = (const unsigned char *)(uintptr_t)t->payload_ptr;
-    uint32_t from = 1 - duo_side(c), i = (uint32_t)t->meta0, len = (uint32_t)t->meta1;
-    sim_check(i >= bulk.next[from], "message %u after %u", i, bulk.next[from]);
+    uint32_t line = t->type - 1, i = (uint32_t)t->meta0, len = (uint32_t)t->meta1;
+    sim_check(duo_side(c) == 1 - line % 2 && i >= bulk.next[line], "message %u after %u of line %u", i,
+              bulk.next[line], line);
     sim_check(t->payload_len == len && (p != NULL) == (len != 0), "%u bytes in place of %u", t->payload_len,
               len);
     for (uint32_t at = 0; at < len; at += 1 + len / 8)
         sim_check(p[at] == (i & 0x7f), "byte %u of %u is %u in place of %u", at, len, p[at], i & 0x7f);
     sim_check(len == 0 || p[len - 1] == (i & 0x7f));
-    bulk.next[from] = i + 1;
+    bulk.next[line] = i + 1;
     bulk.heard++;
     return GMK_OK;
 }
@@ -105,27 +108,38 @@ static void emit_until_taken(gmk_ctx_t *c, gmk_chan_t ch, const gmk_task_t *t)
         sim_sleep(500);
 }
 
+/* NULL when there is none for a while: what others have freed may lie in their caches. */
+static void *alloc(gmk_ctx_t *c, uint32_t len)
+{
+    void *p = gmk_payload_alloc(c, len);
+    for (uint32_t tries = 0; p == NULL && tries < 4; tries++) {
+        sim_sleep(10000);
+        p = gmk_payload_alloc(c, len);
+    }
+    return p;
+}
+
 static void send(void *arg)
 {
-    static const uint32_t sizes[] = {0, 1, 900, 1000, 5000, 40000, 65536, 65536, 65536};
+    static const uint32_t sizes[] = {0, 1, 900, 1000, 5000, 40000, 65536};
     duo_sender_t *s = arg;
     gmk_port_t port;
     (void)sim_kernel(duo.at[s->side]->kernel);
     gmk_ctx_t *c = scn_attach(&duo.at[s->side]->s, &port);
     for (uint32_t i = 0; i < s->n; i++) {
-        uint32_t len = sizes[sim_rand(SCN_LEN(sizes))];
-        gmk_task_t t = {.meta0 = i, .meta1 = len};
-        if (len != 0) {
-            void *p;
-            while ((p = gmk_payload_alloc(c, len)) == NULL)
-                sim_sleep(500);
+        uint32_t len = bulk.full ? LARGE : sizes[sim_rand(SCN_LEN(sizes))];
+        uint32_t line = s->side + 2 * sim_rand(2);
+        gmk_task_t t = {.meta0 = i};
+        void *p = len != 0 ? alloc(c, len) : NULL;
+        t.meta1 = p != NULL ? len : 0;
+        if (p != NULL) {
             gmk_hal_memset(p, (int)(i & 0x7f), len);
             t.flags = GMK_TASK_PAYLOAD_RC;
             t.payload_ptr = (uint64_t)(uintptr_t)p;
             t.payload_len = len;
         }
-        emit_until_taken(c, duo.line[s->side].ch[s->side], &t);
-        bulk.sent[s->side]++;
+        emit_until_taken(c, duo.line[line].ch[s->side], &t);
+        bulk.sent[line]++;
         scn_pause();
     }
     gmk_detach(&port);
@@ -135,21 +149,28 @@ static void send(void *arg)
 
 void scn_bridge_bulk(void *arg)
 {
-    static const gmk_handler_reg_t handlers[] = {
-        {.type = 1, .fn = hear}, {.type = 2, .fn = hear}, SCN_LETTER_HANDLER};
+    static const gmk_handler_reg_t handlers[] = {{.type = 1, .fn = hear},
+                                                 {.type = 2, .fn = hear},
+                                                 {.type = 3, .fn = hear},
+                                                 {.type = 4, .fn = hear},
+                                                 SCN_LETTER_HANDLER};
     gmk_hal_thread_t t[2];
     duo_sender_t s[2];
     (void)arg;
     memset(&bulk, 0, sizeof bulk);
+    bulk.full = sim_rand(12) == 0;
     duo_choose();
     engines_begin();
     DUO_BOOT(handlers);
-    (void)duo_add("t.to", (gmk_chan_cfg_t){.slots = 64}, DUO_FROM_CPU, DUO_FROM_GPU);
-    (void)duo_add("t.back", (gmk_chan_cfg_t){.slots = 64}, DUO_FROM_GPU, DUO_FROM_CPU);
+    for (uint32_t i = 0; i < 2; i++) {
+        (void)duo_add(i == 0 ? "t.to" : "t.to2", (gmk_chan_cfg_t){.slots = 64}, DUO_FROM_CPU, DUO_FROM_GPU);
+        (void)duo_add(i == 0 ? "t.back" : "t.back2", (gmk_chan_cfg_t){.slots = 64}, DUO_FROM_GPU,
+                      DUO_FROM_CPU);
+    }
     duo_open();
     duo_up();
     for (uint32_t i = 0; i < 2; i++) {
-        s[i] = (duo_sender_t){.side = i, .n = 4 + sim_rand(sim_rand(10) == 0 ? 70 : 8)};
+        s[i] = (duo_sender_t){.side = i, .n = bulk.full ? 50 + sim_rand(20) : 4 + sim_rand(8)};
         sim_check(sim_thread_create(&t[i], "send", 1, send, &s[i]) == 0);
     }
     if (sim_rand(3) == 0) {
@@ -160,7 +181,7 @@ void scn_bridge_bulk(void *arg)
     for (uint32_t i = 0; i < 2; i++)
         gmk_hal_thread_join(&t[i]);
     duo_flush();
-    uint32_t sent = bulk.sent[0] + bulk.sent[1];
+    uint32_t sent = bulk.sent[0] + bulk.sent[1] + bulk.sent[2] + bulk.sent[3];
     sim_check(bulk.heard <= sent && bulk.heard + scn_letters.reset >= sent, "%u heard and %u reset of %u",
               bulk.heard, scn_letters.reset, sent);
     duo_end();
