@@ -70,10 +70,16 @@ static const char *fxt_args(fxt_trace_t *t, int n, fxt_arg_t *out, const unsigne
     return NULL;
 }
 
+/* Room for one more than n, by doubling: a power of two says that what there is is full. */
+static void *fxt_grow(void *p, size_t n, size_t each)
+{
+    return (n & (n - 1)) == 0 ? realloc(p, (n != 0 ? 2 * n : 1) * each) : p;
+}
+
 static const char *fxt_event_record(fxt_trace_t *t, uint64_t h, const unsigned char *p,
                                     const unsigned char *end)
 {
-    t->event = realloc(t->event, (t->n_events + 1) * sizeof *t->event);
+    t->event = fxt_grow(t->event, t->n_events, sizeof *t->event);
     fxt_event_t *e = &t->event[t->n_events];
     memset(e, 0, sizeof *e);
     e->order = t->n_events++;
@@ -130,7 +136,7 @@ static const char *fxt_object_record(fxt_trace_t *t, uint64_t h, const unsigned 
                                      const unsigned char *end)
 {
     fxt_arg_t arg[15];
-    t->object = realloc(t->object, (t->n_objects + 1) * sizeof *t->object);
+    t->object = fxt_grow(t->object, t->n_objects, sizeof *t->object);
     fxt_object_t *o = &t->object[t->n_objects++];
     memset(o, 0, sizeof *o);
     o->type = (int)fxt_bits(h, 16, 23);
