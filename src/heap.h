@@ -128,8 +128,8 @@ bool gmk_heap_contains(const gmk_heap_t *h, const void *p, uint64_t len);
 void *gmk_payload_new(gmk_heap_t *h, gmk_heap_cache_t *c, size_t size);
 
 /*
- * As long as anybody reserves, an eighth of the spans (where they are not free in one piece: a half, a quarter of
- * that, ...) is for gmk_payload_new_reserved alone: for what must find memory although all others have taken what there
+ * As long as anybody reserves, an eighth of the spans (at most half of the free ones; where they are not free in one
+ * piece: a half, a quarter of that, ...) is for gmk_payload_new_reserved alone: for what must find memory although all others have taken what there
  * is.  On and off are counted.  gmk_heap_reserved says how many spans these are; for whoever reserves.
  */
 void gmk_heap_reserve(gmk_heap_t *h, bool on);

@@ -138,11 +138,12 @@ void gmk_pool_give(gmk_heap_t *h, uint32_t first, uint32_t n, enum gmk_pool_for 
     }
 }
 
-/* Under the flag. */
+/* Under the flag.  Of what is free at most a half: whoever reserves needs memory too. */
 static void pool_keep(gmk_heap_t *h)
 {
     gmk_span_pool_t *pool = &h->pool;
-    uint32_t n = (uint32_t)(h->spans / 8), first = GMK_SPAN_NONE;
+    uint64_t half = (h->spans - gmk_load64(&pool->used, GMK_RLX, GMK_KERNEL)) / 2;
+    uint32_t n = (uint32_t)(half < h->spans / 8 ? half : h->spans / 8), first = GMK_SPAN_NONE;
     while (n != 0 && (first = pool_find_run(pool, words_of(h), n, false)) == GMK_SPAN_NONE)
         n /= 2;
     pool->kept_from = n != 0 ? first : 0;

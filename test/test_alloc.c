@@ -383,6 +383,24 @@ static void test_reserve_in_pieces(void **state)
         assert_int_equal(gmk_payload_drop(&f->h, &f->a, f->got[i]), GMK_OK);
 }
 
+/* Where little is free, half of it is left for others. */
+static void test_reserve_of_little(void **state)
+{
+    fixture_t *f = *state;
+    uint32_t n = 0;
+    (void)take_all(f, 1, &n);
+    for (uint32_t i = 0; i < 8; i++)
+        assert_int_equal(gmk_payload_drop(&f->h, NULL, f->got[--n]), GMK_OK);
+    gmk_heap_reserve(&f->h, true);
+    assert_int_equal(gmk_heap_reserved(&f->h), 4);
+    void *p = gmk_payload_new(&f->h, &f->a, 4 * SPAN);
+    assert_non_null(p);
+    assert_int_equal(gmk_payload_drop(&f->h, &f->a, p), GMK_OK);
+    gmk_heap_reserve(&f->h, false);
+    while (n > 0)
+        assert_int_equal(gmk_payload_drop(&f->h, &f->a, f->got[--n]), GMK_OK);
+}
+
 /* Without a free span there is no reserve. */
 static void test_reserve_of_nothing(void **state)
 {
@@ -979,6 +997,7 @@ int main(void)
         HEAP_TEST(test_reserve),
         HEAP_TEST(test_reserve_beside_others),
         HEAP_TEST(test_reserve_in_pieces),
+        HEAP_TEST(test_reserve_of_little),
         HEAP_TEST(test_reserve_of_nothing),
         HEAP_TEST(test_cache_is_bounded),
         HEAP_TEST(test_last_freed_first),
