@@ -700,6 +700,17 @@ static bool hand_over(gmk_core_t *k)
     return gmk_det_joined(d) || !gmk_cas32(&d->active, &idle, 1, GMK_ACQ_REL, GMK_KERNEL);
 }
 
+/* The run has ended, and here is an input that was let in just before. */
+static bool has_late_input(struct gmk_det *d)
+{
+    if (GMK_LIKELY(gmk_load32(&d->dead, GMK_ACQ, GMK_KERNEL) == 0))
+        return false;
+    gmk_hal_lock_acquire(&d->lock);
+    bool any = d->inputs != NULL;
+    gmk_hal_lock_release(&d->lock);
+    return any;
+}
+
 /*
  * The holder of `active`: starts the next due tick that has work, or lets go.  A worker lets go in any
  * case after some ticks without work: somebody who advances them as fast as it follows would else keep
@@ -735,7 +746,7 @@ void gmk_det_next_tick(gmk_front_t *f)
         uint32_t idle = 0;
         gmk_store32(&d->active, 0, GMK_REL, GMK_KERNEL);
         gmk_fence(GMK_SEQ, GMK_KERNEL); /* pairs with gmk_det_advance: let go, then look again */
-        if ((done == gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL) && !wants_tick(k)) ||
+        if ((done == gmk_load64(&k->tick, GMK_ACQ, GMK_KERNEL) && !wants_tick(k) && !has_late_input(d)) ||
             !gmk_cas32(&d->active, &idle, 1, GMK_ACQ_REL, GMK_KERNEL))
             return;
     }

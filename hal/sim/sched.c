@@ -165,9 +165,9 @@ static void idle(void)
             move_time(sim.next_due);
             continue;
         }
-        if (++sim.idle_steps > 36) /* more than an hour */
-            sim_end("livelock", "livelock: all fibers that can run only spin, and no word changes");
         uint64_t to = sim.now + sim.quantum;
+        if (to < sim.next_due && ++sim.idle_steps > 36) /* more than an hour in which nobody was due */
+            sim_end("livelock", "livelock: all fibers that can run only spin, and no word changes");
         sim.quantum *= 2;
         move_time(to < sim.next_due ? to : sim.next_due);
         wake_spinners();
