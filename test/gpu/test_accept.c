@@ -57,7 +57,7 @@ static int on_any(gmk_ctx_t *c)
     }
     atomic_store(&got.last0[t->type], t->meta0);
     atomic_store(&got.last1[t->type], t->meta1);
-    atomic_store(&got.n[t->type], n + 1);
+    atomic_fetch_add(&got.n[t->type], 1); /* tasks of no channel run on both workers */
     return GMK_OK;
 }
 
