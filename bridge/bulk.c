@@ -1,15 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "bulk.h"
 
-#include "core.h"
-
-bool gmk_bulk_is_done(gmk_bulk_t *b, uint64_t ticket)
-{
-    if (GMK_UNLIKELY((int64_t)(b->done - ticket) < 0))
-        b->done = gmk_load64(&b->engine.done->n, GMK_ACQ, GMK_SYSTEM);
-    return (int64_t)(b->done - ticket) >= 0;
-}
-
 uint64_t gmk_bulk_order(gmk_bulk_t *b, void *to, const void *from, uint64_t bytes)
 {
     gmk_copy_ring_t *ring = b->engine.ring;
