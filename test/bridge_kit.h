@@ -158,4 +158,30 @@ static inline gmk_bridge_stats_t peers_stats(peers_t *p, uint32_t side)
     return s;
 }
 
+/* A message that carries a counted payload, and in meta0 its sum. */
+static inline gmk_task_t payload_task(const void *b, uint32_t len)
+{
+    return (gmk_task_t){.flags = GMK_TASK_PAYLOAD_RC,
+                        .payload_ptr = (uint64_t)(uintptr_t)b,
+                        .payload_len = len,
+                        .meta0 = byte_sum(b, len)};
+}
+
+static inline void send_payload(peers_t *p, uint32_t side, gmk_chan_t ch, uint32_t len, uint32_t seed)
+{
+    unsigned char *b = NULL;
+    KIT_WAIT((b = gmk_payload_alloc(p->c[side], len)) != NULL);
+    for (uint32_t i = 0; i < len; i++)
+        b[i] = (unsigned char)(seed + i * 7);
+    gmk_task_t t = payload_task(b, len);
+    assert_int_equal(gmk_chan_emit_wait(p->c[side], ch, &t, KIT_PATIENCE), GMK_OK);
+}
+
+static inline void assert_payloads(const noted_t *s, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (s->sum[i] != (uint32_t)s->meta0[i])
+            fail_msg("payload %u of %u bytes is not what was sent", i, s->len[i]);
+}
+
 #endif

@@ -76,26 +76,6 @@ static void test_backpressure(void **state)
     peers_end(&p);
 }
 
-static void send_payload(peers_t *p, uint32_t side, gmk_chan_t ch, uint32_t len, uint32_t seed)
-{
-    unsigned char *b = NULL;
-    KIT_WAIT((b = gmk_payload_alloc(p->c[side], len)) != NULL);
-    for (uint32_t i = 0; i < len; i++)
-        b[i] = (unsigned char)(seed + i * 7);
-    gmk_task_t t = {.flags = GMK_TASK_PAYLOAD_RC,
-                    .payload_ptr = (uint64_t)(uintptr_t)b,
-                    .payload_len = len,
-                    .meta0 = byte_sum(b, len)};
-    assert_int_equal(gmk_chan_emit_wait(p->c[side], ch, &t, KIT_PATIENCE), GMK_OK);
-}
-
-static void assert_payloads(const noted_t *s, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++)
-        if (s->sum[i] != (uint32_t)s->meta0[i])
-            fail_msg("payload %u of %u bytes is not what was sent", i, s->len[i]);
-}
-
 static void test_payloads(void **state)
 {
     peers_t p;
@@ -120,10 +100,7 @@ static uint32_t fill_with_payloads(peers_t *p, uint32_t side, const char *name, 
     uint32_t n = 0;
     for (unsigned char *b; (b = gmk_payload_alloc(p->c[side], len)) != NULL; n++) {
         memset(b, (int)n, len);
-        gmk_task_t t = {.flags = GMK_TASK_PAYLOAD_RC,
-                        .payload_ptr = (uint64_t)(uintptr_t)b,
-                        .payload_len = len,
-                        .meta0 = byte_sum(b, len)};
+        gmk_task_t t = payload_task(b, len);
         assert_int_equal(gmk_chan_emit(p->c[side], ch, &t), GMK_OK);
     }
     return n;

@@ -86,28 +86,15 @@ static void engines_end(peers_t *p)
     }
 }
 
+/* Of no bytes: without a payload. */
 static void send(peers_t *p, uint32_t side, const char *name, uint32_t len, uint32_t seed)
 {
-    unsigned char *b = NULL;
-    gmk_task_t t = {.meta0 = seed};
-    if (len != 0) {
-        KIT_WAIT((b = gmk_payload_alloc(p->c[side], len)) != NULL);
-        for (uint32_t i = 0; i < len; i++)
-            b[i] = (unsigned char)(seed + i * 7);
-        t = (gmk_task_t){.flags = GMK_TASK_PAYLOAD_RC,
-                         .payload_ptr = (uint64_t)(uintptr_t)b,
-                         .payload_len = len,
-                         .meta0 = byte_sum(b, len)};
-    }
-    assert_int_equal(gmk_chan_emit_wait(p->c[side], peers_chan(p, side, name), &t, KIT_PATIENCE), GMK_OK);
-}
-
-static void assert_sums(uint32_t side, uint32_t n)
-{
-    const noted_t *s = &noted[side][B_NOTE];
-    for (uint32_t i = 0; i < n; i++)
-        if (s->sum[i] != (uint32_t)s->meta0[i])
-            fail_msg("payload %u of %u bytes is not what was sent", i, s->len[i]);
+    gmk_chan_t ch = peers_chan(p, side, name);
+    const gmk_task_t t = {.meta0 = seed};
+    if (len != 0)
+        send_payload(p, side, ch, len, seed);
+    else
+        assert_int_equal(gmk_chan_emit_wait(p->c[side], ch, &t, KIT_PATIENCE), GMK_OK);
 }
 
 static uint32_t sum_served(void)
@@ -160,7 +147,7 @@ static void test_several_under_way(void **state)
     assert_int_equal(atomic_load(&noted[GPU][B_NOTE].n), 0);
     atomic_store(&engine[GPU][IN].hold, 0);
     KIT_WAIT(atomic_load(&noted[GPU][B_NOTE].n) == 4);
-    assert_sums(GPU, 4);
+    assert_payloads(&noted[GPU][B_NOTE], 4);
     assert_in_range(atomic_load(&engine[CPU][OUT].most), 2, 4);
     engines_end(&p);
 }
@@ -184,7 +171,7 @@ static void test_small_ones_go_by(void **state)
         atomic_store(&slow->hold, 0);
         KIT_WAIT(atomic_load(&noted[GPU][B_NOTE].n) == which + 1);
     }
-    assert_sums(GPU, 2);
+    assert_payloads(&noted[GPU][B_NOTE], 2);
     engines_end(&p);
 }
 
@@ -220,7 +207,7 @@ static void test_down_waits_for_the_engine(void **state)
     gmk_bridge_part(&p.pair, true);
     peers_ready(&p);
     KIT_WAIT(atomic_load(&noted[GPU][B_NOTE].n) == 3);
-    assert_sums(GPU, 3);
+    assert_payloads(&noted[GPU][B_NOTE], 3);
     assert_int_equal(peers_stats(&p, CPU).reset, 0);
     engines_end(&p);
 }
